@@ -1,0 +1,246 @@
+"""What a plugin sees of a video: the clip's identity, what to sample from it, and the sampled frames."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Mapping, Optional, Tuple, Union
+
+import numpy as np
+
+READERS = ("pyav", "decord", "torchcodec")
+RESIZE_FILTERS = (
+    "none",
+    "bicubic-antialias",
+    "bilinear-antialias",
+    "pil-bicubic",
+    "pil-bilinear",
+    "pil-box",
+)
+ROUNDING_RULES = ("floor", "round", "half-even")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip as the benchmark or the user named it.
+
+    Attributes:
+        clip_id: unique name inside one run.
+        video: path of the video file.
+        prompt: the text the clip was generated from, or None where unknown.
+        image: path of the conditioning (first-frame) image, or None.
+        metadata: further columns of the clip's row, as text.
+    """
+
+    clip_id: str
+    video: str
+    prompt: Optional[str] = None
+    image: Optional[str] = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames of a clip are taken, as data (so that it can stand in a key and in provenance).
+
+    The frame pool is the first ``max_frames`` frames (all, if None). From a pool of ``n`` frames:
+
+    * ``rule="all"``: every frame;
+    * ``rule="count"``: ``count`` frames spread as ``linspace(0, n - 1, count)``; all frames where n <= count;
+    * ``rule="stride"``: ``count`` frames at ``arange(0, n, n / count)``; all frames where n <= count
+      (AnimeReward, VideoScore's example script);
+    * ``rule="fps"``: ``round(n / video_fps * fps)`` frames (at least ``min_count``, at most ``count`` if given),
+      spread as ``linspace(0, n - 1, …)``;
+    * ``rule="head"``: the first ``count`` frames;
+    * ``rule="middle"``: ``count`` consecutive frames from the middle of the pool.
+
+    Positions become indices by ``rounding``: ``floor``, ``round`` (half away from zero) or ``half-even``.
+    ``multiple`` rounds the ``fps`` rule's frame count to a multiple (Qwen2-VL uses 2).
+    """
+
+    rule: str = "count"
+    count: Optional[int] = 16
+    fps: Optional[float] = None
+    max_frames: Optional[int] = None
+    min_count: int = 1
+    multiple: int = 1
+    rounding: str = "floor"
+
+    def __post_init__(self) -> None:
+        if self.rule not in ("all", "count", "stride", "fps", "head", "middle"):
+            raise ValueError(f"unknown sampling rule {self.rule!r}")
+        if self.rounding not in ROUNDING_RULES:
+            raise ValueError(f"unknown rounding {self.rounding!r}; use one of {', '.join(ROUNDING_RULES)}")
+        if self.rule == "fps" and not self.fps:
+            raise ValueError("sampling rule 'fps' needs fps")
+        if self.rule in ("count", "stride", "head", "middle") and (self.count is None or self.count < 1):
+            raise ValueError(f"sampling rule {self.rule!r} needs count of at least 1")
+
+    def indices(self, total: int, video_fps: float) -> np.ndarray:
+        """Frame indices, int64 (K,), ascending, for a clip of ``total`` decodable frames at ``video_fps``."""
+        if total < 1:
+            raise ValueError("a clip without frames cannot be sampled")
+        pool = total if self.max_frames is None else min(total, self.max_frames)
+        if self.rule == "all":
+            return np.arange(pool, dtype=np.int64)
+        if self.rule == "head":
+            return np.arange(min(pool, int(self.count or 1)), dtype=np.int64)
+        if self.rule == "middle":
+            k = min(pool, int(self.count or 1))
+            return np.arange(k, dtype=np.int64) + (pool - k) // 2
+        if self.rule == "fps":
+            if not video_fps > 0:
+                raise ValueError("sampling by fps needs the clip's frame rate, which its container does not state")
+            k = pool / video_fps * float(self.fps or 0.0)
+            k = max(k, self.min_count)
+            if self.count is not None:
+                k = min(k, self.count)
+            k = int(round(k / self.multiple) * self.multiple)  # Python's round: half to even
+            return self._round(np.linspace(0, pool - 1, min(max(k, 1), pool)))
+        k = int(self.count or 1)
+        if pool <= k:
+            return np.arange(pool, dtype=np.int64)
+        positions = np.linspace(0, pool - 1, k) if self.rule == "count" else np.arange(k) * (pool / k)
+        return self._round(positions)
+
+    def _round(self, positions: np.ndarray) -> np.ndarray:
+        if self.rounding == "floor":
+            rounded = np.floor(positions)
+        elif self.rounding == "round":
+            rounded = np.floor(positions + 0.5)
+        else:
+            rounded = np.round(positions)
+        return rounded.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Size:
+    """The size sampled frames are brought to.
+
+    Exactly one of the forms applies: ``height`` and ``width`` (aspect ratio not kept), ``short_side`` (kept),
+    ``long_side`` (kept, never enlarges), or ``max_pixels`` (kept: both sides become multiples of ``multiple``, at
+    most ``max_pixels`` and at least ``min_pixels`` pixels, Qwen2-VL's rule). ``center_crop`` (height, width) is cut
+    after resizing.
+    """
+
+    height: Optional[int] = None
+    width: Optional[int] = None
+    short_side: Optional[int] = None
+    long_side: Optional[int] = None
+    max_pixels: Optional[int] = None
+    min_pixels: int = 0
+    multiple: int = 1
+    center_crop: Optional[Tuple[int, int]] = None
+
+    def __post_init__(self) -> None:
+        forms = [self.height is not None, self.short_side is not None, self.long_side is not None]
+        forms.append(self.max_pixels is not None)
+        if (self.height is None) != (self.width is None):
+            raise ValueError("height and width go together")
+        if sum(forms) != 1:
+            raise ValueError("a size is exactly one of height+width, short_side, long_side, max_pixels")
+
+    def target(self, height: int, width: int) -> Tuple[int, int]:
+        """(height, width) after resizing and before the crop."""
+        if self.height is not None and self.width is not None:
+            return self.height, self.width
+        if self.short_side is not None:
+            scale = self.short_side / min(height, width)
+            if height <= width:
+                return self.short_side, max(1, int(width * scale))
+            return max(1, int(height * scale)), self.short_side
+        if self.long_side is not None:
+            scale = min(1.0, self.long_side / max(height, width))
+            return max(1, round(height * scale)), max(1, round(width * scale))
+        return self._pixel_budget(height, width)
+
+    def _pixel_budget(self, height: int, width: int) -> Tuple[int, int]:
+        assert self.max_pixels is not None
+        m = self.multiple
+        h, w = max(m, round(height / m) * m), max(m, round(width / m) * m)
+        if h * w > self.max_pixels:
+            scale = math.sqrt(height * width / self.max_pixels)
+            h, w = max(m, math.floor(height / scale / m) * m), max(m, math.floor(width / scale / m) * m)
+        elif h * w < self.min_pixels:
+            scale = math.sqrt(self.min_pixels / (height * width))
+            h, w = math.ceil(height * scale / m) * m, math.ceil(width * scale / m) * m
+        return h, w
+
+
+@dataclass(frozen=True)
+class FrameSpec:
+    """The frames a plugin asks the host for: reader, sampling, size and resize filter. Equal specs are decoded once.
+
+    ``size`` None with ``filter`` ``none`` keeps the decoded size; ``filter`` names the one implementation used
+    (``bicubic-antialias`` is torchvision's on uint8 tensors, ``pil-*`` is Pillow's).
+    """
+
+    reader: str = "pyav"
+    sampling: Sampling = field(default_factory=Sampling)
+    size: Optional[Size] = None
+    filter: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.reader not in READERS:
+            raise ValueError(f"unknown reader {self.reader!r}; use one of {', '.join(READERS)}")
+        if self.filter not in RESIZE_FILTERS:
+            raise ValueError(f"unknown resize filter {self.filter!r}; use one of {', '.join(RESIZE_FILTERS)}")
+        if (self.filter == "none") != (self.size is None):
+            raise ValueError("size and filter go together: a size needs a named filter, and 'none' keeps the size")
+
+    def to_json(self) -> Mapping[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> FrameSpec:
+        size = None
+        if data["size"] is not None:
+            fields = dict(data["size"])
+            if fields.get("center_crop") is not None:
+                fields["center_crop"] = tuple(fields["center_crop"])
+            size = Size(**fields)
+        return cls(data["reader"], Sampling(**data["sampling"]), size, data["filter"])
+
+    def key(self) -> str:
+        """Short hash, stable across processes and versions, that stands in every score's key."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+class _Path:
+    """The type of :data:`PATH`."""
+
+    def __repr__(self) -> str:
+        return "PATH"
+
+    def key(self) -> str:
+        return "path"
+
+
+PATH = _Path()
+"""In ``RewardCard.inputs``: the plugin opens the file itself (its provenance then says ``decode=plugin``)."""
+
+InputSpec = Union[FrameSpec, _Path]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Sampled, resized frames of one clip.
+
+    Attributes:
+        rgb: uint8 (T, H, W, 3), RGB, 0..255.
+        indices: int64 (T,), positions among the decodable frames.
+        pts: float64 (T,), presentation times in seconds.
+        fps: average frame rate of the clip, frames per second.
+        total: number of frames that really decode (headers can lie).
+        height, width: size of the decoded frames before resizing, pixels.
+    """
+
+    rgb: np.ndarray
+    indices: np.ndarray
+    pts: np.ndarray
+    fps: float
+    total: int
+    height: int
+    width: int
