@@ -1,0 +1,242 @@
+"""The versioned result schema: what ``result.json`` holds, and how it is written, read and migrated.
+
+Numbers that are not defined (an accuracy without any decided pair, an interval from one cluster) are ``null``.
+Accuracies and rates lie in [0, 1]; ``ci95`` is a (low, high) percentile interval.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from rewardbench.errors import InputError
+
+SCHEMA = "rewardbench.result/1"
+
+
+def _undefined_to_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _interval(value: Any) -> Any:
+    if value is None or any(v is None or not math.isfinite(v) for v in value):
+        return None
+    return value
+
+
+Number = Annotated[float | None, BeforeValidator(_undefined_to_none)]
+Interval = Annotated[tuple[float, float] | None, BeforeValidator(_interval)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class DimensionRecord(_Record):
+    name: str
+    low: Number = None
+    high: Number = None
+    higher_is_better: bool = True
+
+
+class PluginRecord(_Record):
+    """One scorer of the run. ``label`` names it in the tables (``name`` or ``name:preset``)."""
+
+    label: str
+    name: str
+    version: str
+    preset: str | None = None
+    fingerprint: str
+    weights: dict[str, str] = Field(default_factory=dict)
+    options: dict[str, str] = Field(default_factory=dict)
+    dimensions: list[DimensionRecord]
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    notes: str = ""
+    training_data: str = "unknown"
+    citation: str = ""
+
+
+class BenchmarkRecord(_Record):
+    name: str
+    version: str
+    sha256: str
+    n_pairs: int
+    n_clips: int
+    source: str = ""
+
+
+class Crossfit(_Record):
+    """Threshold chosen on the other folds' prompts: the headline number."""
+
+    value: Number
+    ci95: Interval = None
+    tie_thresholds: list[Number] = Field(default_factory=list)
+
+
+class Thresholded(_Record):
+    value: Number
+    tie_threshold: Number = None
+    ci95: Interval = None
+
+
+class VideoAlignAccuracy(_Record):
+    """Bug-compatible with the published VideoAlign function; only for comparison with published tables."""
+
+    value: Number
+
+
+class AccuracyWithTies(_Record):
+    crossfit: Crossfit
+    threshold: Thresholded
+    videoalign: VideoAlignAccuracy
+    native: Thresholded | None = None
+    fixed: Thresholded | None = None
+
+
+class AccuracyWithoutTies(_Record):
+    value: Number
+    half_credit: Number
+    ci95: Interval = None
+    half_credit_ci95: Interval = None
+
+
+class SliceRecord(_Record):
+    n: int
+    n_abstained: int
+    human_tie_rate: Number
+    majority_floor: Number
+    with_ties_crossfit: Crossfit
+    without_ties: AccuracyWithoutTies
+
+
+class VerdictRecord(_Record):
+    """Accuracy of recorded verdicts; values in [0, 1]."""
+
+    genai_v1: Number
+    three_way: Number
+    strict: Number
+    without_ties: Number
+    n: int
+    n_unparsed: int
+
+
+class MetricRecord(_Record):
+    """One label of the benchmark held against one score of a plugin."""
+
+    plugin: str
+    label: str
+    score: str
+    n: int
+    n_abstained: int
+    human_tie_rate: Number
+    majority_floor: Number
+    accuracy_with_ties: AccuracyWithTies
+    accuracy_without_ties: AccuracyWithoutTies
+    kendall_tau_b: Number = None
+    verdict_accuracy: VerdictRecord | None = None
+    slices: dict[str, dict[str, SliceRecord]] = Field(default_factory=dict)
+
+
+class ClusterRecord(_Record):
+    column: str
+    n: int
+
+
+class BootstrapRecord(_Record):
+    n: int
+    seed: int
+    refit: str
+
+
+class CostRecord(_Record):
+    """Speed and memory of the scoring; ``None`` where nothing had to be scored."""
+
+    n_scored: int = 0
+    seconds: Number = None
+    clips_per_s: Number = None
+    peak_memory: dict[str, int] = Field(default_factory=dict)
+
+
+class FailureRecord(_Record):
+    plugin: str
+    clip_id: str
+    video: str
+    error: str
+
+
+class Provenance(_Record):
+    rewardbench: str
+    python: str
+    torch: str | None = None
+    transformers: str | None = None
+    packages: dict[str, str] = Field(default_factory=dict)
+    platform: str = ""
+    device: str | None = None
+    dtype: str | None = None
+    batch_size: int | None = None
+    decoder: dict[str, str] = Field(default_factory=dict)
+    resize_filter: list[str] = Field(default_factory=list)
+    seed: int = 0
+    command: str = ""
+    git: str | None = None
+    started: str = ""
+    finished: str = ""
+
+
+class Result(_Record):
+    """Everything a run found; derived only from ``scores.parquet``, ``comparisons.parquet`` and ``pairs.parquet``."""
+
+    schema_name: Literal["rewardbench.result/1"] = Field(default=SCHEMA, alias="schema")
+    plugins: list[PluginRecord]
+    benchmark: BenchmarkRecord
+    metrics: list[MetricRecord]
+    cluster: ClusterRecord
+    bootstrap: BootstrapRecord
+    cost: dict[str, CostRecord] = Field(default_factory=dict)
+    failures: list[FailureRecord] = Field(default_factory=list)
+    warnings: list[str] = Field(default_factory=list)
+    provenance: Provenance
+
+    def to_json(self) -> str:
+        return json.dumps(self.model_dump(by_alias=True), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_result(result: Result, path: Path) -> None:
+    """Write ``result.json`` atomically."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(result.to_json(), encoding="utf-8")
+    partial.replace(path)
+
+
+def read_result(path: Path) -> Result:
+    """Read a result file of any known schema version.
+
+    Raises:
+        InputError: if the file is missing, is not JSON, or does not follow a known schema.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; name a result.json or the folder of a finished run") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is not a readable JSON file: {error}") from None
+    found = data.get("schema") if isinstance(data, dict) else None
+    if found != SCHEMA:
+        raise InputError(f"{path} has schema {found!r}; this version reads {SCHEMA!r}")
+    try:
+        return Result.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path} does not follow {SCHEMA}: {where}: {first['msg']}") from None
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of ``result.json``; the shipped copy is ``rewardbench/result.schema.json``."""
+    schema = Result.model_json_schema(by_alias=True)
+    schema["$id"] = SCHEMA
+    return schema
