@@ -1,0 +1,1 @@
+"""The drawn anime world, its controlled degradations, and the benchmark made of them."""
