@@ -1,0 +1,457 @@
+"""Benchmarks: comparisons that people (or a construction) decided, and the file layouts they are read from."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import unquote, urlparse
+
+from rewardbench.errors import InputError
+from rewardbench_plugin.clip import Clip
+
+Row = dict[str, str]
+Label = int
+"""+1: A is better, -1: B is better, 0: a tie."""
+
+LABEL_FORMATS: Mapping[str, Mapping[str, Label]] = {
+    "default": {"a": 1, "b": -1, "tie": 0, "same": 0},
+    "genai": {"leftvote": 1, "rightvote": -1, "tievote": 0, "bothbad_vote": 0},
+}
+VIDEOALIGN_LABELS = ("VQ", "MQ", "TA", "Overall")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One pair. ``labels`` holds the decided dimensions only; ``row`` the source row's text columns."""
+
+    pair_id: str
+    prompt: str
+    clip_a: str
+    clip_b: str
+    labels: Mapping[str, Label]
+    row: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Pairs, the clips they stand on, and where they came from.
+
+    Attributes:
+        clips: clip id to clip; the same file under another prompt or image is another clip.
+        has_clips: False where the file names no clips (ids, labels and scores only).
+        sha256: of the source file.
+        columns: all columns of the source, in order.
+    """
+
+    name: str
+    version: str
+    source: str
+    sha256: str
+    labels: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
+    clips: Mapping[str, Clip]
+    has_clips: bool
+    columns: tuple[str, ...] = ()
+    label_format: str = "default"
+    default_map: Mapping[str, str] = field(default_factory=dict)
+
+    def limited(self, n: int | None) -> Benchmark:
+        """The first ``n`` pairs (file order) and their clips."""
+        if n is None or n >= len(self.comparisons):
+            return self
+        from dataclasses import replace
+
+        kept = self.comparisons[:n]
+        used = {clip for c in kept for clip in (c.clip_a, c.clip_b)}
+        return replace(self, comparisons=kept, clips={k: v for k, v in self.clips.items() if k in used})
+
+
+def load_benchmark(
+    name_or_path: str | os.PathLike[str],
+    *,
+    labels: Sequence[str] | None = None,
+    label_format: str = "default",
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Benchmark:
+    """Load a registered benchmark by name (``NAME`` or ``NAME:VARIANT``) or a pairs file by path or hub id.
+
+    ``labels`` names the label columns; None takes every ``label_*`` column, or VideoAlign's.
+
+    Raises:
+        InputError: if it is unknown or its file cannot be used.
+    """
+    text = os.fspath(name_or_path)
+    name, _, variant = text.partition(":")
+    from rewardbench.registry import find_benchmark, load_registry
+
+    registry = load_registry()
+    if not Path(text).exists() and (name in registry.benchmarks or name in registry.conflicts):
+        import importlib
+
+        manifest = find_benchmark(name)
+        module, _, attribute = manifest.target.partition(":")
+        loader = getattr(importlib.import_module(module), attribute)
+        loaded = loader(name=name, variant=variant or None, progress=progress)
+        if not isinstance(loaded, Benchmark):
+            loaded = read_pairs(Path(loaded), name=text, version=manifest.version, labels=labels)
+        return cast(Benchmark, loaded)
+    path = Path(text)
+    if not path.exists() and _HUB_ID.fullmatch(text) and not path.suffix:
+        return _read_hub(text, labels, label_format)
+    if not path.exists():
+        from rewardbench.registry import nearest
+
+        hint = "" if path.suffix else nearest(text, registry.benchmarks)
+        raise InputError(f"benchmark {text!r} is neither a file nor a registered name{hint}")
+    return read_pairs(path, labels=labels, label_format=label_format)
+
+
+def read_pairs(
+    path: Path,
+    *,
+    name: str | None = None,
+    version: str = "1",
+    labels: Sequence[str] | None = None,
+    label_format: str = "default",
+) -> Benchmark:
+    """Read a pairs file (``.csv``, ``.parquet``, ``.jsonl``) in this project's or VideoAlign's layout.
+
+    Raises:
+        InputError: missing columns, unknown label spelling, duplicate pair ids, a path that leaves the folder.
+    """
+    columns, rows = read_table(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return _from_rows(
+        columns,
+        rows,
+        name=name or path.stem,
+        version=version,
+        source=str(path),
+        digest=digest,
+        folder=path.parent,
+        labels=labels,
+        label_format=label_format,
+    )
+
+
+def _read_hub(text: str, labels: Sequence[str] | None, label_format: str) -> Benchmark:
+    from datasets import load_dataset
+
+    repository, _, revision = text.partition("@")
+    try:
+        data = load_dataset(repository, split="test", revision=revision or None)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"benchmark {text!r} is no file here and could not be read from the hub: {reason}") from None
+    rows = [{k: _text(v) for k, v in row.items()} for row in data]
+    digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+    return _from_rows(
+        list(data.column_names),
+        rows,
+        name=repository.split("/")[-1],
+        version=revision or "1",
+        source=text,
+        digest=digest,
+        folder=Path.cwd(),
+        labels=labels,
+        label_format=label_format,
+    )
+
+
+def _from_rows(
+    columns: list[str],
+    rows: list[Row],
+    *,
+    name: str,
+    version: str,
+    source: str,
+    digest: str,
+    folder: Path,
+    labels: Sequence[str] | None,
+    label_format: str,
+) -> Benchmark:
+    if not rows:
+        raise InputError(f"{source} holds no pairs; it needs a header and at least one row")
+    if label_format not in LABEL_FORMATS:
+        raise InputError(f"unknown label format {label_format!r}; use one of {', '.join(sorted(LABEL_FORMATS))}")
+    video_a, video_b = _video_columns(columns, source)
+    chosen = _label_columns(columns, labels, source, video_a)
+    pair_ids = _pair_ids(columns, rows, source)
+    clips = _ClipTable(folder, source)
+    comparisons = []
+    for number, (row, pair_id) in enumerate(zip(rows, pair_ids, strict=True), start=1):
+        prompt = row.get("prompt", "")
+        meta = {"pair_id": pair_id, "row": str(number - 1)}
+        if video_a is None or video_b is None:
+            clip_a = clips.add_side(pair_id, "A", prompt, meta)
+            clip_b = clips.add_side(pair_id, "B", prompt, meta)
+        else:
+            image = row.get("image", "")
+            clip_a = clips.add(row[video_a], prompt, image, number)
+            clip_b = clips.add(row[video_b], prompt, image, number)
+        decided = {}
+        for label, column in chosen.items():
+            value = parse_label(row[column], label_format, column, number, source)
+            if value is not None:
+                decided[label] = value
+        comparisons.append(Comparison(pair_id, prompt, clip_a, clip_b, decided, row))
+    return Benchmark(
+        name=name,
+        version=version,
+        source=source,
+        sha256=digest,
+        labels=tuple(chosen),
+        comparisons=tuple(comparisons),
+        clips=clips.clips,
+        has_clips=video_a is not None,
+        columns=tuple(columns),
+        label_format=label_format,
+    )
+
+
+def parse_label(text: str, label_format: str, column: str, row: int, source: str) -> Label | None:
+    """+1, -1, 0, or None where the cell is empty.
+
+    Raises:
+        InputError: for any other spelling, naming column, row and what is understood.
+    """
+    spelling = text.strip().lower()
+    if not spelling:
+        return None
+    known = LABEL_FORMATS[label_format]
+    if spelling not in known:
+        accepted = "A, B, tie or same" if label_format == "default" else ", ".join(known)
+        hint = " (or pass --label-format genai)" if spelling in LABEL_FORMATS["genai"] else ""
+        raise InputError(f"{source}, row {row}: label {text!r} in column {column!r} is not {accepted}{hint}")
+    return known[spelling]
+
+
+def _video_columns(columns: Sequence[str], source: str) -> tuple[str, str] | tuple[None, None]:
+    for a, b in (("video_a", "video_b"), ("path_A", "path_B")):
+        present = [c for c in (a, b) if c in columns]
+        if len(present) == 2:
+            return a, b
+        if present:
+            missing = b if present[0] == a else a
+            raise InputError(f"{source} has the column {present[0]!r} but not {missing!r}")
+    return None, None
+
+
+def _label_columns(
+    columns: Sequence[str], labels: Sequence[str] | None, source: str, video_a: str | None
+) -> dict[str, str]:
+    """Label name to column."""
+    if labels is not None:
+        chosen = {}
+        for label in labels:
+            column = next((c for c in (f"label_{label}", label) if c in columns), None)
+            if column is None:
+                from rewardbench.registry import nearest
+
+                hint = nearest(label, [c.removeprefix("label_") for c in columns])
+                raise InputError(f"{source} has no label column {label!r}{hint}")
+            chosen[label.removeprefix("label_")] = column
+        return chosen
+    named = {c.removeprefix("label_"): c for c in columns if c.startswith("label_")}
+    if not named and video_a == "path_A":
+        named = {c: c for c in VIDEOALIGN_LABELS if c in columns}
+    if not named:
+        raise InputError(
+            f"{source} has no label_<DIMENSION> column; name the label columns with --map LABEL=SCORE "
+            f"(columns: {', '.join(columns)})"
+        )
+    return named
+
+
+def _pair_ids(columns: Sequence[str], rows: Sequence[Row], source: str) -> list[str]:
+    if "pair_id" not in columns:
+        return [str(number) for number in range(len(rows))]
+    ids = [row["pair_id"] for row in rows]
+    repeated = [pair_id for pair_id, count in Counter(ids).items() if count > 1]
+    if repeated:
+        raise InputError(f"{source}: pair_id {repeated[0]!r} stands {ids.count(repeated[0])} times; ids must be unique")
+    if "" in ids:
+        raise InputError(f"{source}, row {ids.index('') + 1}: pair_id is empty")
+    return ids
+
+
+class _ClipTable:
+    """Clips by id while a pairs file is read."""
+
+    def __init__(self, folder: Path, source: str) -> None:
+        self.folder = folder
+        self.source = source
+        self.clips: dict[str, Clip] = {}
+        self._ids: dict[tuple[str, str, str], str] = {}
+
+    def add(self, video: str, prompt: str, image: str, row: int) -> str:
+        key = (os.path.normpath(video) if "://" not in video else video, prompt, image)
+        if key in self._ids:
+            return self._ids[key]
+        if not video.strip():
+            raise InputError(f"{self.source}, row {row}: the clip's path is empty")
+        clip_id = key[0]
+        copy = 2
+        while clip_id in self.clips:
+            clip_id, copy = f"{key[0]}#{copy}", copy + 1
+        self.clips[clip_id] = Clip(
+            clip_id,
+            locate(self.folder, video, f"{self.source}, row {row}"),
+            prompt or None,
+            locate(self.folder, image, f"{self.source}, row {row}") if image else None,
+            {"name": video},
+        )
+        self._ids[key] = clip_id
+        return clip_id
+
+    def add_side(self, pair_id: str, side: str, prompt: str, meta: Mapping[str, str]) -> str:
+        clip_id = f"{pair_id}#{side}"
+        self.clips[clip_id] = Clip(clip_id, "", prompt or None, None, {**meta, "side": side})
+        return clip_id
+
+
+def locate(folder: Path, name: str, where: str) -> str:
+    """The path of a clip named in a table that lies in ``folder``.
+
+    Raises:
+        InputError: if the name leads out of the folder (tables are data and may come from strangers).
+    """
+    parsed = urlparse(name)
+    if parsed.scheme == "file":
+        name = unquote(parsed.path)
+    elif len(parsed.scheme) > 1:
+        return name
+    base = os.path.abspath(folder)
+    full = os.path.normpath(os.path.join(base, name))
+    if full != base and os.path.commonpath([base, full]) != base:
+        raise InputError(f"{where}: {name!r} leads out of the folder of the table; put the clips beside or below it")
+    return full
+
+
+def read_clip_table(path: Path) -> list[Clip]:
+    """Read a clip table (``video``, ``prompt?``, ``image?``, ``clip_id?``; other columns become metadata).
+
+    Raises:
+        InputError: if it has no ``video`` column, repeats a clip id, or a path leaves its folder.
+    """
+    columns, rows = read_table(path)
+    if "video" not in columns:
+        raise InputError(f"{path} has no column 'video' (columns: {', '.join(columns)})")
+    clips: dict[str, Clip] = {}
+    for number, row in enumerate(rows, start=1):
+        where = f"{path}, row {number}"
+        if not row["video"].strip():
+            raise InputError(f"{where}: the clip's path is empty")
+        clip_id = row.get("clip_id") or row["video"]
+        if clip_id in clips:
+            if row.get("clip_id"):
+                raise InputError(f"{where}: clip_id {clip_id!r} stands twice; ids must be unique")
+            clip_id = f"{clip_id}#{number}"
+        image = row.get("image", "")
+        clips[clip_id] = Clip(
+            clip_id,
+            locate(path.parent, row["video"], where),
+            row.get("prompt") or None,
+            locate(path.parent, image, where) if image else None,
+            {**{k: v for k, v in row.items() if k not in ("prompt", "image", "clip_id")}, "name": row["video"]},
+        )
+    return list(clips.values())
+
+
+def read_table(path: Path) -> tuple[list[str], list[Row]]:
+    """Columns and rows (as text) of a ``.csv``, ``.parquet`` or ``.jsonl`` file.
+
+    Raises:
+        InputError: if the file is missing, empty, of another kind, or not readable as what its name says.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name the table in it (.csv, .parquet or .jsonl)")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty")
+    readers: dict[str, Callable[[Path], tuple[list[str], list[Row]]]] = {
+        ".csv": _read_csv,
+        ".parquet": _read_parquet,
+        ".jsonl": _read_jsonl,
+    }
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(f"{path} is not a .csv, .parquet or .jsonl file")
+    try:
+        columns, rows = reader(path)
+    except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    repeated = [column for column, count in Counter(columns).items() if count > 1]
+    if repeated:
+        raise InputError(f"{path} has the column {repeated[0]!r} twice")
+    return columns, rows
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[Row]]:
+    csv.field_size_limit(1 << 24)
+    with open(path, newline="", encoding="utf-8-sig") as stream:
+        reader = csv.reader(stream)
+        columns = [column.strip() for column in next(reader, [])]
+        rows = []
+        for number, cells in enumerate(reader, start=1):
+            if not cells:
+                continue
+            if len(cells) != len(columns):
+                raise ValueError(f"row {number} has {len(cells)} cells where the header has {len(columns)}")
+            rows.append(dict(zip(columns, cells, strict=True)))
+    return columns, rows
+
+
+def _read_parquet(path: Path) -> tuple[list[str], list[Row]]:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    return list(table.column_names), [{k: _text(v) for k, v in row.items()} for row in table.to_pylist()]
+
+
+def _read_jsonl(path: Path) -> tuple[list[str], list[Row]]:
+    columns: dict[str, None] = {}
+    records: list[dict[str, Any]] = []
+    with open(path, encoding="utf-8") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            record = json.loads(line)
+            if not isinstance(record, dict):
+                raise ValueError(f"line {number} is not a JSON object")
+            records.append(record)
+            columns.update(dict.fromkeys(record))
+    return list(columns), [{k: _text(record.get(k)) for k in columns} for record in records]
+
+
+def _text(value: Any) -> str:
+    """A cell as text; missing values and NaN are empty."""
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    return value if isinstance(value, str) else str(value)
+
+
+def slice_columns(benchmark: Benchmark, wanted: Iterable[str]) -> dict[str, list[str]]:
+    """For each ``--slice`` column its value per pair.
+
+    Raises:
+        InputError: if the source has no such column.
+    """
+    from rewardbench.registry import nearest
+
+    result = {}
+    for column in wanted:
+        if column not in benchmark.columns:
+            raise InputError(f"{benchmark.source} has no column {column!r} to slice by{nearest(column, benchmark.columns)}")
+        result[column] = [comparison.row[column] for comparison in benchmark.comparisons]
+    return result

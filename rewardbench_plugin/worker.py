@@ -1,0 +1,192 @@
+"""The process that holds a loaded reward model: ``python -m rewardbench_plugin.worker FD``.
+
+It answers requests on its own connection, one at a time; what the model prints goes to standard error. Standard
+library and numpy only, so the same loop runs beside old stacks in an isolated environment.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import platform
+import sys
+import traceback
+from multiprocessing.connection import Connection
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from rewardbench_plugin import transport
+from rewardbench_plugin.clip import Clip
+from rewardbench_plugin.reward import Item, PairwiseJudge, RewardModel
+
+Reply = Tuple[Dict[str, Any], Optional[Mapping[str, np.ndarray]]]
+Handler = Callable[[transport.Message, transport.Arrays], Reply]
+
+
+def create(target: str, configure: Mapping[str, Any]) -> RewardModel:
+    """The configured model that ``"module:Class"`` names."""
+    module, _, attribute = target.partition(":")
+    model = getattr(importlib.import_module(module), attribute)()
+    if not isinstance(model, RewardModel):
+        raise TypeError(f"{target} is not a rewardbench_plugin.RewardModel")
+    model.configure(**configure)
+    return model
+
+
+def serve(connection: Connection, handlers: Mapping[str, Handler]) -> None:
+    """Answer requests ``{"op", "id", …}`` until ``close`` or until the host is gone.
+
+    Each reply carries the request's ``id`` and ``ok``; a failing handler's reply carries ``kind`` (``out_of_memory``
+    or ``error``), ``error`` (one line) and ``traceback``.
+    """
+    os.dup2(2, 1)  # stray prints of the model must not be lost in a pipe nobody reads
+    transport.send(
+        connection,
+        {"op": "hello", "protocol": transport.PROTOCOL, "python": platform.python_version(), "numpy": np.__version__},
+    )
+    while True:
+        try:
+            message, arrays = transport.receive(connection)
+        except (EOFError, OSError):
+            return
+        reply: Dict[str, Any]
+        payload: Optional[Mapping[str, np.ndarray]] = None
+        try:
+            reply, payload = handlers[message["op"]](message, arrays)
+            reply = {**reply, "ok": True}
+        except Exception as error:
+            reply = describe_error(error)
+            del error
+            gc.collect()
+        reply["id"] = message.get("id")
+        try:
+            transport.send(connection, reply, payload)
+        except (BrokenPipeError, ConnectionError):
+            return
+        except TypeError as error:  # arrays that cannot travel
+            transport.send(connection, {**describe_error(error), "id": message.get("id")})
+        if message["op"] == "close":
+            return
+
+
+def describe_error(error: BaseException) -> Dict[str, Any]:
+    """A failure as data, with running out of memory told apart."""
+    text = " ".join(str(error).split()) or "no message"
+    exhausted = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    exhausted = exhausted or (isinstance(error, RuntimeError) and "out of memory" in text.lower())
+    if exhausted and "torch" in sys.modules:
+        torch = sys.modules["torch"]
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return {
+        "ok": False,
+        "kind": "out_of_memory" if exhausted else "error",
+        "type": type(error).__name__,
+        "error": text,
+        "traceback": "".join(traceback.format_exception(type(error), error, error.__traceback__)),
+    }
+
+
+def resolve_device(device: str) -> str:
+    """``auto`` becomes ``cuda`` where a usable GPU is present, else ``cpu``; a device asked for must exist.
+
+    Torch is imported only where an NVIDIA driver is present or a GPU was asked for.
+
+    Raises:
+        ValueError: if a GPU was asked for and there is none.
+    """
+    if device == "cpu":
+        return "cpu"
+    if device == "auto" and not os.path.exists("/proc/driver/nvidia/version"):
+        return "cpu"
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError:
+        if device == "auto":
+            return "cpu"
+        raise ValueError(f"device {device!r} was asked for, but torch is not installed") from None
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = " ".join(str(error).split()).split(". ")[0]
+        raise ValueError(f"device {device!r} cannot be used here ({reason}); use --device cpu or auto") from None
+    return device
+
+
+def _items(clips: List[Mapping[str, Any]], arrays: Mapping[str, np.ndarray]) -> List[Item]:
+    """Batch items; array ``"3/name"`` belongs to the clip at position 3."""
+    data: List[Dict[str, np.ndarray]] = [{} for _ in clips]
+    for key, array in arrays.items():
+        position, _, name = key.partition("/")
+        data[int(position)][name] = array
+    return [Item(Clip(**clip), prepared) for clip, prepared in zip(clips, data)]
+
+
+class ModelServer:
+    """Handlers around one reward model."""
+
+    def __init__(self) -> None:
+        self.model: Optional[RewardModel] = None
+
+    def handlers(self) -> Dict[str, Handler]:
+        return {"load": self.load, "score": self.score, "compare": self.compare, "close": self.close}
+
+    def load(self, message: transport.Message, arrays: transport.Arrays) -> Reply:
+        model = create(message["target"], message["configure"])
+        device = resolve_device(message["device"])
+        model.load(device, message["dtype"], model.weights, model.options)
+        self.model = model
+        packages = {
+            name: str(getattr(sys.modules[name], "__version__", "?"))
+            for name in ("torch", "transformers", "open_clip", "numpy")
+            if name in sys.modules
+        }
+        return {"device": device, "packages": packages}, None
+
+    def score(self, message: transport.Message, arrays: transport.Arrays) -> Reply:
+        assert self.model is not None
+        scores = self.model.score(_items(message["clips"], arrays))
+        values = np.asarray(scores.values, dtype=np.float64)
+        raw = values if scores.raw is None else np.asarray(scores.raw, dtype=np.float64)
+        reply = {"notes": list(scores.notes), "errors": list(scores.errors)}
+        return reply, {"values": values, "raw": raw}
+
+    def compare(self, message: transport.Message, arrays: transport.Arrays) -> Reply:
+        assert isinstance(self.model, PairwiseJudge)
+        items = _items(message["clips"], arrays)
+        judged = self.model.compare(list(zip(items[0::2], items[1::2])))
+        reply = {"text": list(judged.text), "errors": list(judged.errors)}
+        return reply, {"p": np.asarray(judged.p, dtype=np.float64)}
+
+    def close(self, message: transport.Message, arrays: transport.Arrays) -> Reply:
+        if self.model is not None:
+            self.model.close()
+        return {"peak_memory": peak_memory()}, None
+
+
+def peak_memory() -> Dict[str, int]:
+    """Peak resident and, where CUDA was used, peak allocated GPU memory of this process in bytes."""
+    peak: Dict[str, int] = {}
+    try:
+        import resource
+    except ImportError:
+        pass
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak["resident"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        peak["cuda"] = int(torch.cuda.max_memory_allocated())
+    return peak
+
+
+def main() -> None:
+    serve(Connection(int(sys.argv[1])), ModelServer().handlers())
+
+
+if __name__ == "__main__":
+    main()
