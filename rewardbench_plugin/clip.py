@@ -14,11 +14,13 @@ READERS = ("pyav", "decord", "torchcodec")
 RESIZE_FILTERS = (
     "none",
     "bicubic-antialias",
+    "bicubic-antialias-float",
     "bilinear-antialias",
     "pil-bicubic",
     "pil-bilinear",
     "pil-box",
 )
+SAMPLING_RULES = ("all", "count", "count-repeat", "stride", "fps", "head", "middle")
 ROUNDING_RULES = ("floor", "round", "half-even")
 
 
@@ -49,15 +51,18 @@ class Sampling:
 
     * ``rule="all"``: every frame;
     * ``rule="count"``: ``count`` frames spread as ``linspace(0, n - 1, count)``; all frames where n <= count;
+    * ``rule="count-repeat"``: the same, but always ``count`` frames: a shorter clip repeats some (VideoScore's
+      benchmark);
     * ``rule="stride"``: ``count`` frames at ``arange(0, n, n / count)``; all frames where n <= count
       (AnimeReward, VideoScore's example script);
-    * ``rule="fps"``: ``round(n / video_fps * fps)`` frames (at least ``min_count``, at most ``count`` if given),
-      spread as ``linspace(0, n - 1, …)``;
+    * ``rule="fps"``: ``n / video_fps * fps`` frames, at least ``min_count``, at most ``count`` (if given) and ``n``,
+      rounded half to even to a multiple of ``multiple``, spread as ``linspace(0, n - 1, …)`` (``multiple=2``,
+      ``min_count=4``, ``count=768``, ``rounding="half-even"`` is Qwen2-VL's and VideoReward's rule, except that a
+      clip of one frame gives that frame where they refuse it);
     * ``rule="head"``: the first ``count`` frames;
     * ``rule="middle"``: ``count`` consecutive frames from the middle of the pool.
 
     Positions become indices by ``rounding``: ``floor``, ``round`` (half away from zero) or ``half-even``.
-    ``multiple`` rounds the ``fps`` rule's frame count to a multiple (Qwen2-VL uses 2).
     """
 
     rule: str = "count"
@@ -69,41 +74,48 @@ class Sampling:
     rounding: str = "floor"
 
     def __post_init__(self) -> None:
-        if self.rule not in ("all", "count", "stride", "fps", "head", "middle"):
-            raise ValueError(f"unknown sampling rule {self.rule!r}")
+        if self.rule not in SAMPLING_RULES:
+            raise ValueError(f"unknown sampling rule {self.rule!r}; use one of {', '.join(SAMPLING_RULES)}")
         if self.rounding not in ROUNDING_RULES:
             raise ValueError(f"unknown rounding {self.rounding!r}; use one of {', '.join(ROUNDING_RULES)}")
-        if self.rule == "fps" and not self.fps:
-            raise ValueError("sampling rule 'fps' needs fps")
-        if self.rule in ("count", "stride", "head", "middle") and (self.count is None or self.count < 1):
+        if self.rule == "fps" and not (self.fps is not None and self.fps > 0):
+            raise ValueError("sampling rule 'fps' needs fps above 0")
+        if self.rule not in ("all", "fps") and (self.count is None or self.count < 1):
             raise ValueError(f"sampling rule {self.rule!r} needs count of at least 1")
+        if self.multiple < 1 or self.min_count < 1 or (self.max_frames is not None and self.max_frames < 1):
+            raise ValueError("multiple, min_count and max_frames are at least 1")
+        if self.rule == "fps" and self.count is not None and self.count < 1:
+            raise ValueError("sampling rule 'fps' needs count of at least 1, or None")
 
     def indices(self, total: int, video_fps: float) -> np.ndarray:
         """Frame indices, int64 (K,), ascending, for a clip of ``total`` decodable frames at ``video_fps``."""
         if total < 1:
             raise ValueError("a clip without frames cannot be sampled")
         pool = total if self.max_frames is None else min(total, self.max_frames)
-        if self.rule == "all":
+        if self.rule == "fps":
+            return self._spread(pool, self._fps_count(pool, video_fps))
+        k = int(self.count or 1)
+        if self.rule == "count-repeat":
+            return self._spread(pool, k)
+        if self.rule == "all" or pool <= k:
             return np.arange(pool, dtype=np.int64)
         if self.rule == "head":
-            return np.arange(min(pool, int(self.count or 1)), dtype=np.int64)
+            return np.arange(k, dtype=np.int64)
         if self.rule == "middle":
-            k = min(pool, int(self.count or 1))
             return np.arange(k, dtype=np.int64) + (pool - k) // 2
-        if self.rule == "fps":
-            if not video_fps > 0:
-                raise ValueError("sampling by fps needs the clip's frame rate, which its container does not state")
-            k = pool / video_fps * float(self.fps or 0.0)
-            k = max(k, self.min_count)
-            if self.count is not None:
-                k = min(k, self.count)
-            k = int(round(k / self.multiple) * self.multiple)  # Python's round: half to even
-            return self._round(np.linspace(0, pool - 1, min(max(k, 1), pool)))
-        k = int(self.count or 1)
-        if pool <= k:
-            return np.arange(pool, dtype=np.int64)
-        positions = np.linspace(0, pool - 1, k) if self.rule == "count" else np.arange(k) * (pool / k)
-        return self._round(positions)
+        return self._spread(pool, k) if self.rule == "count" else self._round(np.arange(k) * (pool / k))
+
+    def _fps_count(self, pool: int, video_fps: float) -> int:
+        """How many frames the ``fps`` rule takes (qwen-vl-utils' ``smart_nframes``)."""
+        if not video_fps > 0:
+            raise ValueError("sampling by fps needs the clip's frame rate, which its container does not state")
+        wanted = max(pool / video_fps * float(self.fps or 0.0), self.min_count)
+        most = pool if self.count is None else min(pool, self.count)
+        wanted = min(wanted, most // self.multiple * self.multiple)
+        return max(1, round(wanted / self.multiple) * self.multiple)  # Python's round: half to even
+
+    def _spread(self, pool: int, count: int) -> np.ndarray:
+        return self._round(np.linspace(0, pool - 1, count))
 
     def _round(self, positions: np.ndarray) -> np.ndarray:
         if self.rounding == "floor":
@@ -112,7 +124,8 @@ class Sampling:
             rounded = np.floor(positions + 0.5)
         else:
             rounded = np.round(positions)
-        return rounded.astype(np.int64)
+        indices: np.ndarray = rounded.astype(np.int64)
+        return indices
 
 
 @dataclass(frozen=True)
@@ -147,10 +160,9 @@ class Size:
         if self.height is not None and self.width is not None:
             return self.height, self.width
         if self.short_side is not None:
-            scale = self.short_side / min(height, width)
-            if height <= width:
-                return self.short_side, max(1, int(width * scale))
-            return max(1, int(height * scale)), self.short_side
+            if height <= width:  # the product first: 720 * (256 / 480) can fall below 384
+                return self.short_side, max(1, int(self.short_side * width / height))
+            return max(1, int(self.short_side * height / width)), self.short_side
         if self.long_side is not None:
             scale = min(1.0, self.long_side / max(height, width))
             return max(1, round(height * scale)), max(1, round(width * scale))
@@ -174,7 +186,8 @@ class FrameSpec:
     """The frames a plugin asks the host for: reader, sampling, size and resize filter. Equal specs are decoded once.
 
     ``size`` None with ``filter`` ``none`` keeps the decoded size; ``filter`` names the one implementation used
-    (``bicubic-antialias`` is torchvision's on uint8 tensors, ``pil-*`` is Pillow's).
+    (``bicubic-antialias`` is torchvision's integer kernel on uint8 tensors, ``bicubic-antialias-float`` its float
+    kernel, rounded, as VideoAlign has it; ``pil-*`` is Pillow's).
     """
 
     reader: str = "pyav"
@@ -231,10 +244,10 @@ class Frames:
     Attributes:
         rgb: uint8 (T, H, W, 3), RGB, 0..255.
         indices: int64 (T,), positions among the decodable frames.
-        pts: float64 (T,), presentation times in seconds.
+        pts: float64 (T,), presentation times in seconds, as the container has them (the first need not be 0).
         fps: average frame rate of the clip, frames per second.
         total: number of frames that really decode (headers can lie).
-        height, width: size of the decoded frames before resizing, pixels.
+        height, width: size of the displayed frames (rotation applied) before resizing, pixels.
     """
 
     rgb: np.ndarray

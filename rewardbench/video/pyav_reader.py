@@ -1,0 +1,180 @@
+"""The default reader: PyAV, sequential, with a frame count that was verified by decoding."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rewardbench.errors import ClipError
+from rewardbench.video.container import frame_rate, header_fps, open_clip, scan_packets
+from rewardbench.video.resize import resize_frames
+from rewardbench_plugin.clip import Frames, FrameSpec
+
+log = logging.getLogger("rewardbench.video")
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The decodable frames of a clip: ``pts`` float64 (N,) in seconds, ``fps``, displayed ``height``, ``width``."""
+
+    pts: np.ndarray
+    fps: float
+    height: int
+    width: int
+
+    @property
+    def total(self) -> int:
+        return len(self.pts)
+
+
+def read(path: str, specs: Sequence[FrameSpec], threads: int | None) -> dict[FrameSpec, Frames]:
+    """Frames for every spec from one sequential decode.
+
+    Which frames are wanted depends on how many there are, which only decoding tells. So the header's count (or the
+    packet count, where the header has none) predicts them, only predicted frames are converted to RGB and resized as
+    they pass, and the count is verified at the end. Only where a wrong header led to frames that were let go is the
+    clip decoded a second time.
+    """
+    kept: dict[FrameSpec, dict[int, np.ndarray]] = {spec: {} for spec in specs}
+    total, fps = _predict(path)
+    for _ in range(2):
+        missing: dict[int, list[FrameSpec]] = {}
+        for spec in specs:
+            for index in np.unique(_sample(spec, total, fps, path)):
+                if int(index) not in kept[spec]:
+                    missing.setdefault(int(index), []).append(spec)
+        timeline = _decode(path, missing, kept, threads)
+        total, fps = timeline.total, timeline.fps
+        wanted = {spec: _sample(spec, total, fps, path) for spec in specs}
+        if all(int(index) in kept[spec] for spec in specs for index in wanted[spec]):
+            return {spec: _frames(wanted[spec], kept.pop(spec), timeline) for spec in specs}
+    raise ClipError(f"{path}: decodes to another number of frames each time")
+
+
+def _sample(spec: FrameSpec, total: int, fps: float, path: str) -> np.ndarray:
+    try:
+        return spec.sampling.indices(total, fps)
+    except ValueError as error:
+        raise ClipError(f"{path}: {error}") from None
+
+
+def _frames(indices: np.ndarray, kept: Mapping[int, np.ndarray], timeline: Timeline) -> Frames:
+    rgb = np.stack([kept[int(index)] for index in indices])
+    return Frames(rgb, indices, timeline.pts[indices], timeline.fps, timeline.total, timeline.height, timeline.width)
+
+
+def _predict(path: str) -> tuple[int, float]:
+    """The likely (frame count, frame rate); a wrong guess costs time, never a frame."""
+    with open_clip(path) as (_, stream):
+        total, fps = stream.frames, header_fps(stream)
+    if total < 1 or fps is None:
+        packets = scan_packets(path)
+        total = total if total > 0 else packets.shown
+        fps = frame_rate(packets.pts, fps)
+    return max(total, 1), fps or 25.0
+
+
+def _decode(
+    path: str,
+    wanted: Mapping[int, Sequence[FrameSpec]],
+    kept: Mapping[FrameSpec, dict[int, np.ndarray]],
+    threads: int | None,
+) -> Timeline:
+    """Decode every frame once; put the wanted ones, resized, into ``kept``. Memory holds only those."""
+    import av
+
+    times: list[float] = []
+    damaged = 0
+    height = width = 0
+    with open_clip(path) as (container, stream):
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads or 0
+        declared, rate = stream.frames, header_fps(stream)
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.FFmpegError:  # the file ends or breaks in the middle of a packet
+                damaged += 1
+                break
+            if packet is None:
+                break
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                damaged += 1
+                continue
+            for frame in frames:
+                if frame.is_corrupt:
+                    damaged += 1
+                    continue
+                index = len(times)
+                times.append(np.nan if frame.pts is None else float(frame.pts * frame.time_base))
+                turn = _display_turn(frame)
+                size = (frame.width, frame.height) if turn[0] % 2 else (frame.height, frame.width)
+                if index == 0:
+                    height, width = size
+                elif size != (height, width):
+                    raise ClipError(f"{path}: changes its picture size at frame {index}; re-encode it at one size")
+                if index in wanted:
+                    _keep(_turned(_rgb(frame), turn), index, wanted[index], kept)
+    if not times:
+        raise ClipError(f"{path}: no frame of it can be decoded; the file is damaged or its codec is unknown")
+    if damaged or (declared and declared != len(times)):
+        state = f"header declares {declared} frames" if declared else "header declares no frame count"
+        log.warning("%s: %s, %d decode (%d damaged)", path, state, len(times), damaged)
+    pts = np.array(times, dtype=np.float64)
+    fps = frame_rate(pts, rate)
+    if np.isnan(pts).any():  # raw AVI may leave times out: fall back to the regular grid for the whole clip
+        pts = np.arange(len(pts)) / fps if fps > 0 else pts
+    return Timeline(pts, fps, height, width)
+
+
+def _keep(
+    rgb: np.ndarray, index: int, specs: Sequence[FrameSpec], kept: Mapping[FrameSpec, dict[int, np.ndarray]]
+) -> None:
+    done: dict[tuple[Any, str], np.ndarray] = {}
+    for spec in specs:
+        key = (spec.size, spec.filter)
+        if key not in done:
+            done[key] = resize_frames(rgb[None], spec)[0]
+        kept[spec][index] = done[key]
+
+
+def _rgb(frame: Any) -> np.ndarray:
+    """uint8 (H, W, 3) by FFmpeg's default conversion; transparency (gif) is laid on white."""
+    rgb: np.ndarray
+    if not any(component.is_alpha for component in frame.format.components):
+        rgb = frame.to_ndarray(format="rgb24")
+        return rgb
+    rgba = frame.to_ndarray(format="rgba")
+    alpha = rgba[..., 3:].astype(np.uint16)
+    if alpha.min() == 255:
+        return np.ascontiguousarray(rgba[..., :3])
+    rgb = ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return rgb
+
+
+def _display_turn(frame: Any) -> tuple[int, bool]:
+    """(quarter turns counter-clockwise, mirror first) of the frame's display matrix; other angles are ignored."""
+    data = frame.side_data.get("DISPLAYMATRIX") if len(frame.side_data) else None
+    if data is None:
+        return 0, False
+    a, b, _, c, d = (int(v) for v in np.frombuffer(bytes(data), dtype=np.int32)[:5])
+    mirror = a * d - b * c < 0
+    if mirror:  # the matrix is then a horizontal flip followed by a turn
+        a, b = -a, -b
+    if abs(a) >= abs(b):
+        return (0 if a >= 0 else 2), mirror
+    return (1 if b < 0 else 3), mirror
+
+
+def _turned(rgb: np.ndarray, turn: tuple[int, bool]) -> np.ndarray:
+    quarters, mirror = turn
+    if mirror:
+        rgb = rgb[:, ::-1]
+    return np.ascontiguousarray(np.rot90(rgb, quarters)) if quarters or mirror else rgb
