@@ -1,0 +1,92 @@
+"""``rewardbench benchmarks``: what can be named with ``--benchmark``, and making one from one's own clips."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rewardbench.cli import options, output
+
+app = typer.Typer(rich_markup_mode=None, help="List, show and make benchmarks.")
+
+
+@app.callback(invoke_without_command=True)
+def _group(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command("list")
+def list_benchmarks(output_format: options.FormatOption = "table", debug: options.DebugOption = False) -> int:
+    """List the benchmarks that are installed."""
+    from rewardbench.registry import load_registry
+
+    registry = load_registry()
+    manifests = [manifest for _, manifest in sorted(registry.benchmarks.items())]
+    if output_format == "json":
+        output.print_json([{**asdict(m), "source": registry.sources.get(m.name, "")} for m in manifests])
+        return 0
+    header = ["benchmark", "version", "variants", "from", "what it is"]
+    lines = [
+        [m.name, m.version, ", ".join(m.variants) or "-", registry.sources.get(m.name, ""), m.summary]
+        for m in manifests
+    ]
+    output.print_columns([header, *lines])
+    return 0
+
+
+@app.command("show", short_help="Show what a benchmark or a pairs file holds.")
+def show_benchmark(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME|PATH", autocompletion=options.complete_benchmark, help="Or a pairs file.")
+    ],
+    label_format: Annotated[str, typer.Option("--label-format", help="Spelling of the labels, e.g. genai.")] = (
+        "default"
+    ),
+    output_format: options.FormatOption = "table",
+    debug: options.DebugOption = False,
+) -> int:
+    """Show what a benchmark holds. A registered one is described, not downloaded or drawn; a pairs file is read."""
+    from rewardbench.registry import load_registry
+
+    registered = load_registry().benchmarks.get(name.partition(":")[0])
+    facts = _facts_of_file(name, label_format) if registered is None or Path(name).exists() else asdict(registered)
+    if output_format == "json":
+        output.print_json(facts)
+        return 0
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            output.write(f"{key}:" if value else f"{key}: -")
+            for inner, text in value.items():
+                shown = ", ".join(f"{k} {v}" for k, v in text.items()) if isinstance(text, dict) else text
+                output.write(f"  {inner}: {shown}")
+        else:
+            output.write(f"{key}: {value}")
+    return 0
+
+
+def _facts_of_file(name: str, label_format: str) -> dict[str, Any]:
+    """Size of a pairs file and, per label, how often A, tie, B and nothing was decided."""
+    from rewardbench.benchmark import load_benchmark
+
+    found = load_benchmark(name, label_format=label_format)
+    spelling = {1: "A", 0: "tie", -1: "B", None: "undecided"}
+    labels = {}
+    for label in found.labels:
+        counts = dict.fromkeys(spelling.values(), 0)
+        for comparison in found.comparisons:
+            counts[spelling[comparison.labels.get(label)]] += 1
+        labels[label] = counts
+    return {
+        "name": found.name,
+        "version": found.version,
+        "source": found.source,
+        "sha256": found.sha256,
+        "pairs": len(found.comparisons),
+        "clips": len(found.clips) if found.has_clips else 0,
+        "prompts": len({comparison.prompt for comparison in found.comparisons}),
+        "labels": labels,
+    }

@@ -1,0 +1,110 @@
+"""Options that several commands share: their types, their help, how ``KEY=VALUE`` is read, and name completion."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rewardbench.cli.output import Format
+from rewardbench.errors import InputError
+
+_PART = re.compile(r"[A-Za-z_][\w.-]*")
+
+
+def complete_plugin(incomplete: str) -> list[str]:
+    """Names of reward models, with ``NAME:PRESET`` for each preset."""
+    from rewardbench.registry import load_registry
+
+    names = []
+    for name, manifest in load_registry().rewards.items():
+        names += [name, *(f"{name}:{preset}" for preset in manifest.presets)]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_benchmark(incomplete: str) -> list[str]:
+    """Names of benchmarks, with ``NAME:VARIANT`` for each variant."""
+    from rewardbench.registry import load_registry
+
+    names = []
+    for name, manifest in load_registry().benchmarks.items():
+        names += [name, *(f"{name}:{variant}" for variant in manifest.variants)]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+PluginsOption = Annotated[
+    list[str],
+    typer.Option("--plugin", metavar="NAME[:PRESET]", help="Reward model.", autocompletion=complete_plugin),
+]
+WeightsOption = Annotated[
+    list[str] | None,
+    typer.Option("--weights", metavar="[PART=]PATH", help="Weights of the model, or of one part of it (repeatable)."),
+]
+OptionsOption = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="KEY=VALUE", help="An option of the plugin (repeatable)."),
+]
+DimensionsOption = Annotated[
+    list[str] | None,
+    typer.Option("--dimension", metavar="NAME", help="Score this dimension only (repeatable)."),
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+DtypeOption = Annotated[
+    str | None, typer.Option("--dtype", help="float32, float16 or bfloat16 instead of the model's own.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+DecodeTimeoutOption = Annotated[
+    float | None, typer.Option("--decode-timeout", min=0.001, metavar="S", help="Seconds one clip may take to decode.")
+]
+ScoreTimeoutOption = Annotated[
+    float | None, typer.Option("--score-timeout", min=0.001, metavar="S", help="Seconds one batch may take to score.")
+]
+BatchSizeOption = Annotated[
+    int | None, typer.Option("--batch-size", min=1, metavar="N", help="Clips per batch; chosen by itself if left out.")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, metavar="N", help="Decode processes; one per core if left out.")
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="What goes to standard output.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def read_pairs(option: str, texts: Sequence[str] | None, form: str) -> dict[str, str]:
+    """Read repeated ``KEY=VALUE`` texts.
+
+    Raises:
+        InputError: naming the option, where a text has another form or a key stands twice.
+    """
+    pairs: dict[str, str] = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not (key and equals and value):
+            raise InputError(f"{option} {text} is not of the form {form}")
+        if key in pairs:
+            raise InputError(f"{option} names {key} twice ({pairs[key]} and {value}): give it once")
+        pairs[key] = value
+    return pairs
+
+
+def read_weights(texts: Sequence[str] | None) -> dict[str, str]:
+    """Read ``[PART=]PATH`` texts into part -> path; the part of a bare path is ``""``.
+
+    What stands before ``=`` is a part only if it looks like a name, so ``./a=b.pt`` is a path.
+
+    Raises:
+        InputError: where a part stands twice or the path is empty.
+    """
+    weights: dict[str, str] = {}
+    for text in texts or ():
+        part, equals, path = text.partition("=")
+        if not equals or not _PART.fullmatch(part) or Path(text).exists():
+            part, path = "", text
+        if not path:
+            raise InputError(f"--weights {text} names no path: use [PART=]PATH")
+        if part in weights:
+            raise InputError(f"--weights is given twice for {part or 'the whole model'}: give it once")
+        weights[part] = path
+    return weights

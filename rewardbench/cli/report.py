@@ -1,0 +1,25 @@
+"""``rewardbench report``: rebuild result and page from the stored scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rewardbench.cli import options, output
+from rewardbench.cli.run import print_outcomes
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a run.")],
+    output_format: options.FormatOption = "table",
+    debug: options.DebugOption = False,
+) -> int:
+    """Rebuild result.json and report.html of a run from its stored scores, without scoring anything."""
+    from rewardbench.runs import rebuild_report
+
+    with output.own_stdout() as stdout:
+        outcome = rebuild_report(folder)
+        print_outcomes([outcome], output_format, stdout)
+    return outcome.exit_code
