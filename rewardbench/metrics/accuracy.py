@@ -10,9 +10,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from rewardbench.errors import InputError
 from rewardbench.metrics.folds import crossfit_thresholds, folds_of_pairs
-from rewardbench.metrics.inputs import FloatArray, IntArray, finite_or_nan, human_signs, named_groups, same_length
+from rewardbench.metrics.inputs import (
+    FloatArray,
+    IntArray,
+    SignArray,
+    finite_or_nan,
+    human_signs,
+    named_groups,
+    same_length,
+)
 from rewardbench.metrics.ties import (
-    DEFAULT_NOISE,
     SortedMargins,
     best_threshold,
     correct_without_new_ties,
@@ -31,7 +38,8 @@ class PairwiseAccuracy:
     with_ties: share of the n pairs whose predicted label (A, B or tie) is the human one.
     without_ties: share of the pairs people decided whose margin has the right sign; a margin of 0 is wrong.
     without_ties_half_credit: the same, but a margin of 0 counts one half (a constant scorer gets .5).
-    tie_threshold: the threshold on |margin|. "crossfit": the median of the five; "videoalign": where its search stopped.
+    tie_threshold: the threshold on |margin|. "crossfit": the median of the five; "videoalign": where its search
+        stopped.
     human_tie_rate: share of human ties among the n pairs.
     majority_floor: share of the commonest label (A, B or tie) among the n pairs; what a constant answer gets.
     n: pairs with a margin. All shares above are over these.
@@ -60,13 +68,13 @@ def share(part: float, whole: float) -> float:
     return part / whole if whole else float("nan")
 
 
-def label_shares(human: IntArray) -> tuple[float, float]:
+def label_shares(human: SignArray) -> tuple[float, float]:
     """Human tie rate and majority floor of the labels (n,); NaN, NaN for none."""
-    counts = np.bincount(human + 1, minlength=3)
-    return share(int(counts[1]), human.size), share(int(counts.max()), human.size)
+    ties, wins = int((human == 0).sum()), int((human == 1).sum())
+    return share(ties, human.size), share(max(ties, wins, human.size - ties - wins), human.size)
 
 
-def decided_accuracy(human: IntArray, pairs: SortedMargins) -> tuple[float, float]:
+def decided_accuracy(human: SignArray, pairs: SortedMargins) -> tuple[float, float]:
     """Accuracy on the pairs people decided: strict, and with one half for a margin of 0. NaN, NaN for none."""
     decided = human != 0
     n = int(decided.sum())
@@ -75,7 +83,7 @@ def decided_accuracy(human: IntArray, pairs: SortedMargins) -> tuple[float, floa
     return share(right, n), share(right + 0.5 * zero, n)
 
 
-def accuracy_at(human: IntArray, pairs: SortedMargins, threshold: float) -> float:
+def accuracy_at(human: SignArray, pairs: SortedMargins, threshold: float) -> float:
     """Accuracy with ties at one threshold; NaN for no pairs."""
     return share(int((pairs.predict(threshold) == human).sum()), human.size)
 
@@ -95,7 +103,7 @@ def pairwise_accuracy(
     groups: Sequence[object] | NDArray[np.generic] | None = None,
     native_threshold: float | None = None,
     seed: int = 0,
-    noise: float = DEFAULT_NOISE,
+    noise: float | None = None,
 ) -> PairwiseAccuracy:
     """Accuracy of margins against human labels, pooled over pairs.
 
@@ -105,15 +113,15 @@ def pairwise_accuracy(
         tie_rule: how |margin| becomes a predicted tie (always |margin| <= threshold):
             "threshold": the threshold with the highest accuracy on these very pairs (Deutsch et al. 2023, arXiv
             2305.14324; exact over groups of equal |margin|; 0, "no new ties", is a candidate; the smallest of equals).
-            "crossfit": each fifth of the groups is judged with the threshold of the other four (`rewardbench.metrics.folds`).
+            "crossfit": each fifth of the groups is judged with the threshold of the other four (see
+            `rewardbench.metrics.folds`).
             "native": the model's own threshold, ``native_threshold`` (see `rao_kupper_tie_threshold`).
             "videoalign": VideoAlign's published function with its faults, for comparison with published tables.
             A number: that threshold.
         groups: (n,) the original prompt of each pair; required for "crossfit".
         native_threshold: the model's own threshold on |margin|, at least 0; required for "native".
         seed: enters the fold hash of "crossfit".
-        noise: float noise that is grouped, as a share of the scores' scale (`rewardbench.metrics.ties.sort_margins`).
-            "videoalign" groups none.
+        noise: which float noise is grouped (`rewardbench.metrics.ties.sort_margins`); "videoalign" groups none.
 
     Raises:
         InputError: labels other than -1, 0, 1; infinite margins; unequal lengths; an unknown rule; a rule without
@@ -131,7 +139,9 @@ def pairwise_accuracy(
     if n_abstained:
         labels, margins = labels[kept], margins[kept]
     pairs = sort_margins(margins, 0.0 if tie_rule == "videoalign" else noise)
-    with_ties, threshold, fold_thresholds = _with_ties(labels, margins, pairs, tie_rule, fold, native_threshold)
+    with_ties, threshold, fold_thresholds = _with_ties(
+        labels, margins, pairs, tie_rule=tie_rule, fold=fold, native_threshold=native_threshold
+    )
     strict, half_credit = decided_accuracy(labels, pairs)
     tie_rate, floor = label_shares(labels)
     return PairwiseAccuracy(
@@ -140,9 +150,10 @@ def pairwise_accuracy(
 
 
 def _with_ties(
-    labels: IntArray,
+    labels: SignArray,
     margins: FloatArray,
     pairs: SortedMargins,
+    *,
     tie_rule: str | float,
     fold: IntArray | None,
     native_threshold: float | None,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardbench.metrics.inputs import FloatArray, IntArray
+from rewardbench.metrics.inputs import FloatArray, IntArray, SignArray
 from rewardbench.metrics.ties import SortedMargins
 
 _BLOCK_CELLS = 4_000_000
@@ -36,8 +36,7 @@ def cluster_draws(n_clusters: int, n_draws: int, seed: int) -> Iterator[IntArray
 
 def sums_by_cluster(values: NDArray[np.generic], cluster: IntArray, n_clusters: int) -> FloatArray:
     """Sum (n_clusters,) of ``values`` (n,) over the pairs of each cluster."""
-    sums: FloatArray = np.bincount(cluster, weights=values.astype(np.float64), minlength=n_clusters)
-    return sums
+    return np.bincount(cluster, weights=values.astype(np.float64), minlength=n_clusters).astype(np.float64)
 
 
 def percentile_interval(draws: FloatArray) -> tuple[float, float]:
@@ -49,7 +48,7 @@ def percentile_interval(draws: FloatArray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def refitted_gains(gain: IntArray, pairs: SortedMargins, cluster: IntArray, counts: IntArray) -> IntArray:
+def refitted_gains(gain: SignArray, pairs: SortedMargins, cluster: IntArray, counts: IntArray) -> IntArray:
     """The gain over threshold 0 (B,) at the best threshold of each draw, refitted on the draw's own pairs.
 
     Args:
@@ -83,7 +82,7 @@ def refitted_gains(gain: IntArray, pairs: SortedMargins, cluster: IntArray, coun
     return best.astype(np.int64)
 
 
-def _peaks(steps: IntArray, group: IntArray) -> NDArray[np.bool_]:
+def _peaks(steps: SignArray, group: IntArray) -> NDArray[np.bool_]:
     """Steps (k,) after which a new maximum is possible: the end of a group with gains before a group with losses."""
     peaks = np.zeros(steps.size, dtype=np.bool_)
     if not steps.size:

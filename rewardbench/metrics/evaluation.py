@@ -17,13 +17,14 @@ from rewardbench.metrics.inputs import (
     BoolArray,
     FloatArray,
     IntArray,
+    SignArray,
     finite_or_nan,
     human_signs,
+    missing,
     named_groups,
     same_length,
 )
 from rewardbench.metrics.ties import (
-    DEFAULT_NOISE,
     SortedMargins,
     best_threshold,
     correct_without_new_ties,
@@ -195,7 +196,7 @@ def evaluate_pairs(
     fixed_threshold: float | None = None,
     n_bootstrap: int = 1000,
     seed: int = 0,
-    noise: float = DEFAULT_NOISE,
+    noise: float | None = None,
 ) -> PairEvaluation:
     """All accuracies of one score against one label, with intervals and slices.
 
@@ -259,7 +260,16 @@ def evaluate_pairs(
         for column, members in sliced.items()
         for value, member in members.items()
     }
-    intervals, refitted = _intervals(ratios, gain, at_zero, pairs, cluster, present.size, n_bootstrap, seed)
+    intervals, refitted = _intervals(
+        ratios,
+        gain=gain,
+        at_zero=at_zero,
+        pairs=pairs,
+        cluster=cluster,
+        n_clusters=present.size,
+        n_bootstrap=n_bootstrap,
+        seed=seed,
+    )
 
     def given_threshold(name: str) -> GivenThresholdAccuracy | None:
         value = given[name]
@@ -328,7 +338,8 @@ def evaluate_pairs(
 
 def _intervals(
     ratios: _Ratios,
-    gain: IntArray,
+    *,
+    gain: SignArray,
     at_zero: BoolArray,
     pairs: SortedMargins,
     cluster: IntArray,
@@ -361,6 +372,6 @@ def _slice_members(
     for column, given in slices.items():
         values = given.tolist() if isinstance(given, np.ndarray) else list(given)
         same_length(n, len(values), f'slice column "{column}"')
-        texts = np.array(["(missing)" if v is None or v != v else str(v) for v in values], dtype=object)
+        texts = np.array(["(missing)" if missing(v) else str(v) for v in values], dtype=object)
         members[column] = {text: texts == text for text in sorted(set(texts.tolist()))}
     return members

@@ -10,7 +10,7 @@ import hashlib
 
 import numpy as np
 
-from rewardbench.metrics.inputs import FloatArray, Groups, IntArray
+from rewardbench.metrics.inputs import FloatArray, Groups, IntArray, SignArray
 from rewardbench.metrics.ties import SortedMargins, best_threshold, gain_of_tie
 
 N_FOLDS = 5
@@ -31,8 +31,8 @@ def folds_of_pairs(groups: Groups, seed: int = 0) -> IntArray:
     return folds
 
 
-def crossfit_thresholds(human: IntArray, pairs: SortedMargins, fold: IntArray) -> FloatArray:
+def crossfit_thresholds(human: SignArray, pairs: SortedMargins, fold: IntArray) -> FloatArray:
     """Threshold (5,) for each fold, fitted on the pairs of all other folds; 0 where no other pair exists."""
     gain = gain_of_tie(human, pairs)
     # Groups that only the held-out fold has add nothing to the path, so the first maximum is never at one of them.
-    return np.array([best_threshold(np.where(fold == k, 0, gain), pairs)[0] for k in range(N_FOLDS)])
+    return np.array([best_threshold(gain * (fold != k), pairs)[0] for k in range(N_FOLDS)])

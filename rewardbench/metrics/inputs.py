@@ -11,12 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from rewardbench.errors import InputError
 
 IntArray = NDArray[np.int64]
+SignArray = NDArray[np.int8]
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 
-def human_signs(human: ArrayLike) -> IntArray:
-    """Human labels as int64 of shape (n,): +1 (A preferred), -1 (B preferred), 0 (tie).
+def human_signs(human: ArrayLike) -> SignArray:
+    """Human labels as int8 of shape (n,): +1 (A preferred), -1 (B preferred), 0 (tie).
 
     Raises:
         InputError: not one-dimensional, not numeric, or a value other than -1, 0 and 1 (NaN included).
@@ -25,19 +26,14 @@ def human_signs(human: ArrayLike) -> IntArray:
     if array.ndim != 1:
         raise InputError(f"human must be one-dimensional, got shape {array.shape}; give one label per pair.")
     if array.size == 0:
-        return np.zeros(0, dtype=np.int64)
+        return np.zeros(0, dtype=np.int8)
     if array.dtype.kind not in "iuf":
         raise InputError(f"human must hold the numbers 1, -1 and 0, got {array.dtype}; map the label spellings first.")
-    if array.dtype.kind == "f":
-        whole = np.where(np.isfinite(array), array, 2.0).astype(np.int64)
-        wrong = (whole != array) | (np.abs(whole) > 1)
-    else:
-        whole = array.astype(np.int64)
-        wrong = (whole < -1) | (whole > 1)
-    if wrong.any():
-        row = int(np.argmax(wrong))
+    known = (array == 0) | (array == 1) | (array == -1)
+    if not known.all():
+        row = int(np.argmin(known))
         raise InputError(f"human holds {array[row]} at row {row}; only 1 (A), -1 (B) and 0 (tie) are labels.")
-    return whole
+    return array.astype(np.int8)
 
 
 def finite_or_nan(values: ArrayLike, name: str) -> FloatArray:
@@ -68,6 +64,11 @@ def same_length(n: int, other: int, name: str) -> None:
         raise InputError(f"{name} has {other} entries but human has {n}; give one per pair.")
 
 
+def missing(value: object) -> bool:
+    """Whether a cell of a table holds nothing: None or NaN."""
+    return value is None or (isinstance(value, float) and np.isnan(value))
+
+
 @dataclass(frozen=True, eq=False)
 class Groups:
     """Pairs by group: ``names`` in ascending order, ``index`` of shape (n,) into it."""
@@ -85,7 +86,7 @@ def named_groups(groups: Sequence[object] | NDArray[np.generic], n: int) -> Grou
     values = groups.tolist() if isinstance(groups, np.ndarray) else list(groups)
     same_length(n, len(values), "groups")
     for row, value in enumerate(values):
-        if value is None or value != value:
+        if missing(value):
             raise InputError(
                 f"groups has no value at row {row}; every pair needs the prompt (or cluster) it belongs to."
             )

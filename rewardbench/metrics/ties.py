@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import lcm
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,14 +21,12 @@ from rewardbench.metrics.inputs import (
     BoolArray,
     FloatArray,
     IntArray,
+    SignArray,
     finite_or_nan,
     human_signs,
     named_groups,
     same_length,
 )
-
-DEFAULT_NOISE = 1e-9
-"""Margins closer than this share of the scores' scale are one value: 0.3 - 0.2 and 0.2 - 0.1 are different doubles."""
 
 _NEGLIGIBLE = 1e-12
 
@@ -36,28 +35,44 @@ _NEGLIGIBLE = 1e-12
 class SortedMargins:
     """Margins of n pairs, grouped by equal |margin|.
 
-    ``sign`` (n,) is -1, 0 or 1, with 0 for margins within float noise of zero. ``order`` (n,) sorts the pairs by
-    |margin|; ``ends`` (K,) is the last position of each group in that order and ``levels`` (K,) its largest |margin|
-    (0 for the group of zeros). ``tolerance`` is the absolute width of float noise.
+    ``sign`` (n,) is -1, 0 or 1. ``order`` (n,) sorts the pairs by |margin|; ``ends`` (K,) is the last position of each
+    group in that order, ``lowest`` and ``levels`` (K,) its smallest and largest |margin|. Two |margin| are one value
+    where they differ by at most ``tolerance``, or, with ``tolerance`` None, where they print alike with 15 digits.
     """
 
-    sign: IntArray
+    sign: SignArray
     order: IntArray
     ends: IntArray
+    lowest: FloatArray
     levels: FloatArray
-    tolerance: float
+    tolerance: float | None
 
     def magnitude(self) -> FloatArray:
         """|margin| (n,) with every member of a group given its group's level."""
-        sizes = np.diff(self.ends, prepend=-1)
         magnitude = np.empty(self.order.size, dtype=np.float64)
-        magnitude[self.order] = np.repeat(self.levels, sizes)
+        magnitude[self.order] = np.repeat(self.levels, np.diff(self.ends, prepend=-1))
         return magnitude
 
-    def predict(self, threshold: float | FloatArray) -> IntArray:
-        """Predicted label (n,): 0 where |margin| <= threshold (up to float noise), else the margin's sign."""
-        predicted: IntArray = np.where(self.magnitude() <= np.asarray(threshold) + self.tolerance, 0, self.sign)
+    def predict(self, threshold: float | FloatArray) -> SignArray:
+        """Predicted label (n,): 0 where |margin| <= threshold, else the margin's sign.
+
+        ``threshold`` is one number of any origin, or an array (n,) of fitted ones (0 or members of ``levels``).
+        """
+        limit = threshold if isinstance(threshold, np.ndarray) else self._at_group_end(threshold)
+        predicted: SignArray = self.sign * (self.magnitude() > limit)
         return predicted
+
+    def _at_group_end(self, threshold: float) -> float:
+        """The threshold, moved to the end of the group it falls into: 0.1 takes 0.4 - 0.3 with it."""
+        above = int(np.searchsorted(self.levels, threshold, side="right"))
+        if above == self.levels.size:
+            return threshold
+        level = float(self.levels[above])
+        if self.lowest[above] <= threshold:
+            return level
+        if self.tolerance is None:
+            return level if _prints_alike(threshold, level) else threshold
+        return level if self.lowest[above] - threshold <= self.tolerance else threshold
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,63 +93,89 @@ class RowMeanAccuracy:
     n_rows: int
 
 
-def sort_margins(margin: FloatArray, noise: float = DEFAULT_NOISE) -> SortedMargins:
-    """Sort finite margins (n,) by magnitude and group those that differ by float noise alone.
+def sort_margins(margin: FloatArray, noise: float | None = None) -> SortedMargins:
+    """Sort finite margins (n,) by magnitude and group equal ones, float noise aside.
 
-    Noise is measured against the scores' own scale, the median |margin| of all margins that are not negligible
-    (above 1e-12 of the largest): the grouping then follows a change of units, one sentinel such as -999 does not
-    swallow the rest, and residues of subtraction such as 5e-17 do not count as a scale. Neighbours in sorted order
-    that are at most ``noise`` times that scale apart share a group; those within it of 0 are 0. ``noise=0`` groups
-    equal doubles only.
+    0.3 - 0.2, 0.2 - 0.1 and 0.4 - 0.3 are three doubles but one score difference; told apart, they are thresholds that
+    the scores do not have.
+
+    Args:
+        margin: (n,) finite.
+        noise: None (default): |margin| values that print alike with 15 significant digits, all that a double is
+            sure to keep, are one. Differences of much larger scores lose more digits than that (2.3 - 2.2 is
+            0.0999999999999996), and residues such as 5e-17 are not 0; for such scores give
+            a share of the scores' scale, say 1e-9: neighbours in sorted order at most that share apart are one, and
+            those that close to 0 are 0. The scale is the median |margin| among those above 1e-12 of the largest, so
+            neither one sentinel (-999) nor residues set it. 0: equal doubles only.
 
     Raises:
         InputError: ``noise`` is negative or not finite.
     """
-    if not (np.isfinite(noise) and noise >= 0):
+    if noise is not None and not (np.isfinite(noise) and noise >= 0):
         raise InputError(f"noise is {noise}; give a small share of the scores' scale, such as 1e-9, or 0.")
     magnitude = np.abs(margin)
     order = np.argsort(magnitude)
     ascending = magnitude[order]
-    tolerance = 0.0
-    if noise and ascending.size and ascending[-1] > 0:
-        counted = ascending[int(np.searchsorted(ascending, _NEGLIGIBLE * ascending[-1], side="right")) :]
-        tolerance = noise * float(counted[(counted.size - 1) // 2])
-    ends = np.flatnonzero(np.append(ascending[1:] - ascending[:-1] > tolerance, True)[: ascending.size])
+    sign = (margin > 0).astype(np.int8) - (margin < 0)
+    tolerance = None if noise is None else noise * _scale(ascending)
+    gap = ascending[1:] - ascending[:-1]
+    apart = gap > (tolerance or 0.0)
+    if tolerance is None:
+        # Bins of 15 digits are at most 1e-14 wide, so only the few neighbours that close have to be printed.
+        close = np.flatnonzero(apart & (gap <= 1.1e-14 * ascending[1:]))
+        if close.size:
+            apart[close] = [not _prints_alike(ascending[k], ascending[k + 1]) for k in close.tolist()]
+    first, last = np.ones((2, ascending.size), dtype=np.bool_)
+    first[1:], last[:-1] = apart, apart
+    ends = np.flatnonzero(last)
     levels = ascending[ends]
-    sign = np.sign(margin).astype(np.int64)
-    if ends.size and ascending[0] <= tolerance:
+    if tolerance and ascending[0] <= tolerance:
         levels[0] = 0.0
         sign[order[: ends[0] + 1]] = 0
-    return SortedMargins(sign, order, ends, levels, tolerance)
+    return SortedMargins(sign, order, ends, ascending[first], levels, tolerance)
 
 
-def correct_without_new_ties(human: IntArray, pairs: SortedMargins) -> BoolArray:
+def _prints_alike(x: float, y: float) -> bool:
+    return f"{x:.15g}" == f"{y:.15g}"
+
+
+def _scale(ascending: FloatArray) -> float:
+    """Median of the magnitudes above 1e-12 of the largest; 0 if all are 0."""
+    if not ascending.size or ascending[-1] == 0:
+        return 0.0
+    counted = ascending[int(np.searchsorted(ascending, _NEGLIGIBLE * ascending[-1], side="right")) :]
+    return float(counted[(counted.size - 1) // 2])
+
+
+def correct_without_new_ties(human: SignArray, pairs: SortedMargins) -> BoolArray:
     """Which pairs (n,) are right at threshold 0: the sign agrees, or both sides tie."""
     correct: BoolArray = pairs.sign == human
     return correct
 
 
-def gain_of_tie(human: IntArray, pairs: SortedMargins) -> IntArray:
+def gain_of_tie(human: SignArray, pairs: SortedMargins) -> SignArray:
     """What calling a pair a tie changes (n,): +1 a human tie becomes right, -1 a right sign becomes wrong, else 0."""
-    gain: IntArray = np.where(human == 0, 1, np.where(pairs.sign == human, -1, 0))
-    gain[pairs.sign == 0] = 0
-    return gain
+    tied = human == 0
+    gain: SignArray = tied.astype(np.int8) - ((pairs.sign == human) & ~tied)
+    return gain * (pairs.sign != 0)
 
 
-def cumulative_gain(gain: NDArray[np.generic], pairs: SortedMargins) -> NDArray[np.generic]:
+def cumulative_gain(gain: NDArray[Any], pairs: SortedMargins) -> NDArray[Any]:
     """Summed gain (K + 1,) at threshold 0 and then at each of ``pairs.levels``; read at group ends only."""
     total = np.cumsum(gain[pairs.order])
-    return np.concatenate([np.zeros(1, dtype=total.dtype), total[pairs.ends]])
+    if pairs.ends.size < total.size:
+        total = total[pairs.ends]
+    return np.concatenate([np.zeros(1, dtype=total.dtype), total])
 
 
-def best_threshold(gain: NDArray[np.generic], pairs: SortedMargins) -> tuple[float, int]:
+def best_threshold(gain: NDArray[Any], pairs: SortedMargins) -> tuple[float, int]:
     """Threshold with the largest summed gain, and that gain. Between equals the smallest threshold wins; 0 is one."""
     path = cumulative_gain(gain, pairs)
     best = int(np.argmax(path))
     return (0.0 if best == 0 else float(pairs.levels[best - 1])), int(path[best])
 
 
-def tie_curve(human: ArrayLike, margin: ArrayLike, *, noise: float = DEFAULT_NOISE) -> TieCurve:
+def tie_curve(human: ArrayLike, margin: ArrayLike, *, noise: float | None = None) -> TieCurve:
     """Accuracy with ties over all thresholds (Deutsch et al. 2023), pooled over pairs.
 
     Args:
@@ -160,7 +201,7 @@ def tie_curve(human: ArrayLike, margin: ArrayLike, *, noise: float = DEFAULT_NOI
     return TieCurve(thresholds[first:], accuracy)
 
 
-def videoalign_with_ties(human: IntArray, margin: FloatArray) -> tuple[float, float]:
+def videoalign_with_ties(human: SignArray, margin: FloatArray) -> tuple[float, float]:
     """Accuracy with ties exactly as VideoAlign's published function computes it, and the |margin| where it stopped.
 
     For comparison with published numbers only. Two faults are kept on purpose: pairs become ties one at a time and
@@ -173,8 +214,7 @@ def videoalign_with_ties(human: IntArray, margin: FloatArray) -> tuple[float, fl
     magnitude = np.abs(margin)
     order = np.argsort(magnitude, kind="stable")
     agrees = human * np.sign(margin) > 0
-    steps = np.where(human == 0, 1, np.where(agrees, -1, 0))[order]
-    correct = int(agrees.sum()) + np.cumsum(steps)
+    correct = int(agrees.sum()) + np.cumsum(((human == 0).astype(np.int8) - agrees)[order])
     best = int(np.argmax(correct))
     return float(correct[best] / human.size), float(magnitude[order[best]])
 
@@ -184,7 +224,7 @@ def row_mean_accuracy(
     margin: ArrayLike,
     *,
     groups: Sequence[object] | NDArray[np.generic],
-    noise: float = DEFAULT_NOISE,
+    noise: float | None = None,
 ) -> RowMeanAccuracy:
     """Accuracy with ties as the mean over rows of each row's accuracy, one threshold for all rows.
 
@@ -211,8 +251,8 @@ def row_mean_accuracy(
     _, row, sizes = np.unique(rows[kept], return_inverse=True, return_counts=True)
     common = lcm(*(int(size) for size in sizes))
     # Python integers where the common multiple of many row sizes leaves 64 bits.
-    exact = np.int64 if common < 2**62 // labels.size else np.object_
-    weight = np.array([common // int(size) for size in sizes], dtype=exact)[row]
+    exact: type = np.int64 if common < 2**62 // labels.size else object
+    weight: NDArray[Any] = np.array([common // int(size) for size in sizes], dtype=exact)[row]
     whole = common * sizes.size
     at_zero = int((correct_without_new_ties(labels, pairs).astype(exact) * weight).sum())
     threshold, gain = best_threshold(gain_of_tie(labels, pairs).astype(exact) * weight, pairs)
