@@ -144,7 +144,7 @@ def probe(path: str | os.PathLike[str]) -> ClipInfo:
             height=stream.codec_context.height,
             frames=stream.frames or None,
             fps=header_fps(stream),
-            duration=_duration(container, stream),
+            duration=header_duration(container, stream),
         )
 
 
@@ -153,6 +153,15 @@ def header_fps(stream: Any) -> float | None:
     for rate in (stream.average_rate, stream.guessed_rate):
         if rate is not None and rate > 0:
             return float(rate)
+    return None
+
+
+def header_duration(container: Any, stream: Any) -> float | None:
+    """The header's duration in seconds, None where unknown."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    if container.duration:
+        return float(container.duration) / 1_000_000  # AV_TIME_BASE
     return None
 
 
@@ -226,11 +235,3 @@ def content_hash(path: str | os.PathLike[str]) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise ClipError(f"{os.fspath(path)}: cannot be read ({error.strerror or error})") from None
-
-
-def _duration(container: Any, stream: Any) -> float | None:
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    if container.duration:
-        return float(container.duration) / 1_000_000  # AV_TIME_BASE
-    return None

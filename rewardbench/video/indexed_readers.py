@@ -8,6 +8,8 @@ of the decode time) looks for such structure first, and what a reader cannot do 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +20,8 @@ from rewardbench_plugin.clip import Frames, FrameSpec
 
 CHUNK = 8  # decoded frames of native size held at once
 
-Fetch = Callable[[Sequence[int]], tuple[np.ndarray, np.ndarray]]
-"""Frame numbers -> (uint8 (K, H, W, 3), presentation times float64 (K,) in seconds)."""
+Fetch = Callable[[Sequence[int]], tuple[np.ndarray, np.ndarray | None]]
+"""Frame numbers -> (uint8 (K, H, W, 3), times of the frames that were decoded (K,) in seconds, where it tells)."""
 
 
 def read_decord(path: str, specs: Sequence[FrameSpec], threads: int | None) -> dict[FrameSpec, Frames]:
@@ -39,9 +41,8 @@ def read_decord(path: str, specs: Sequence[FrameSpec], threads: int | None) -> d
     except Exception as error:
         raise ClipError(f"{path}: decord cannot open it ({_first_line(error)}); use the reader pyav") from None
 
-    def fetch(numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        frames = reader.get_batch(list(numbers)).asnumpy()
-        return frames, np.asarray(reader.get_frame_timestamp(list(numbers)))[:, 0].astype(np.float64)
+    def fetch(numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
+        return reader.get_batch(list(numbers)).asnumpy(), None  # its timestamps are its index's, not the frames'
 
     return _collect(path, specs, packets, reader="decord", count=count, fetch=fetch)
 
@@ -54,17 +55,14 @@ def read_torchcodec(path: str, specs: Sequence[FrameSpec], threads: int | None) 
     """
     packets = scan_packets(path)
     _refuse(path, "torchcodec", packets, ("mp4/mov", "mkv/webm"), open_gop=True, edits=True)
-    from torchcodec import decoders
-
+    video_decoder: Any = import_module("torchcodec.decoders").VideoDecoder
     try:
-        decoder = decoders.VideoDecoder(
-            path, dimension_order="NHWC", num_ffmpeg_threads=threads or 0, seek_mode="exact"
-        )
+        decoder = video_decoder(path, dimension_order="NHWC", num_ffmpeg_threads=threads or 0, seek_mode="exact")
         count = len(decoder)
     except Exception as error:
         raise ClipError(f"{path}: torchcodec cannot open it ({_first_line(error)}); use the reader pyav") from None
 
-    def fetch(numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    def fetch(numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
         batch = decoder.get_frames_at(list(numbers))
         return batch.data.numpy(), batch.pts_seconds.numpy().astype(np.float64)
 
@@ -79,8 +77,8 @@ def _refuse(
         reason = f"cannot be trusted with {packets.container} files"
     elif packets.shown == 0:
         raise ClipError(f"{path}: no frame of it can be decoded; the file is damaged or holds no pictures")
-    elif packets.corrupt or (packets.declared and packets.declared != packets.shown + packets.discarded):
-        reason = "cannot be trusted with a damaged file or one whose header miscounts its frames"
+    elif packets.corrupt:
+        reason = "cannot be trusted with a damaged file"
     elif packets.leading and not open_gop:
         reason = "returns wrong frames of files with open GOPs"
     elif packets.discarded and not edits:
@@ -107,7 +105,7 @@ def _collect(
     numbers = sorted({int(i) for indices in wanted.values() for i in indices})
     kept: dict[FrameSpec, dict[int, np.ndarray]] = {spec: {} for spec in specs}
     members = {spec: set(indices.tolist()) for spec, indices in wanted.items()}
-    times: dict[int, float] = {}
+    tick = float(np.diff(packets.pts).min()) if count > 1 else np.inf
     height = width = 0
     for start in range(0, len(numbers), CHUNK):
         chunk = numbers[start : start + CHUNK]
@@ -117,8 +115,9 @@ def _collect(
             raise ClipError(f"{path}: {reader} cannot decode it ({_first_line(error)}); use the reader pyav") from None
         if len(rgb) != len(chunk):
             raise ClipError(f"{path}: {reader} returned {len(rgb)} of {len(chunk)} frames; use the reader pyav")
+        if pts is not None and not np.allclose(pts, packets.pts[chunk], rtol=0, atol=0.4 * tick):
+            raise ClipError(f"{path}: {reader} returned other frames than it was asked for; use the reader pyav")
         height, width = rgb.shape[1:3]
-        times.update(zip(chunk, pts.tolist(), strict=True))
         for spec in specs:
             rows = [row for row, number in enumerate(chunk) if number in members[spec]]
             for row, frame in zip(rows, resize_frames(rgb[rows], spec), strict=True):
@@ -127,7 +126,7 @@ def _collect(
         spec: Frames(
             rgb=np.stack([kept[spec][int(i)] for i in indices]),
             indices=indices,
-            pts=np.array([times[int(i)] for i in indices]),
+            pts=packets.pts[indices],
             fps=fps,
             total=count,
             height=height,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from rewardbench.errors import ClipError
-from rewardbench.video.container import frame_rate, header_fps, open_clip, scan_packets
+from rewardbench.video.container import frame_rate, header_duration, header_fps, open_clip, scan_packets
 from rewardbench.video.resize import resize_frames
 from rewardbench_plugin.clip import Frames, FrameSpec
 
@@ -19,12 +19,17 @@ log = logging.getLogger("rewardbench.video")
 
 @dataclass(frozen=True)
 class Timeline:
-    """The decodable frames of a clip: ``pts`` float64 (N,) in seconds, ``fps``, displayed ``height``, ``width``."""
+    """The decodable frames of a clip: ``pts`` float64 (N,) in seconds, ``fps``, displayed ``height``, ``width``.
+
+    ``damaged`` counts packets that did not decode; ``note`` says where header and frames disagree.
+    """
 
     pts: np.ndarray
     fps: float
     height: int
     width: int
+    damaged: int
+    note: str
 
     @property
     def total(self) -> int:
@@ -41,16 +46,22 @@ def read(path: str, specs: Sequence[FrameSpec], threads: int | None) -> dict[Fra
     """
     kept: dict[FrameSpec, dict[int, np.ndarray]] = {spec: {} for spec in specs}
     total, fps = _predict(path)
-    for _ in range(2):
+    for _ in range(3):
         missing: dict[int, list[FrameSpec]] = {}
         for spec in specs:
             for index in np.unique(_sample(spec, total, fps, path)):
                 if int(index) not in kept[spec]:
                     missing.setdefault(int(index), []).append(spec)
         timeline = _decode(path, missing, kept, threads)
-        total, fps = timeline.total, timeline.fps
-        wanted = {spec: _sample(spec, total, fps, path) for spec in specs}
+        total, fps = max(timeline.total, 1), timeline.fps or fps
+        if timeline.damaged and threads != 1:  # frame threads lose good frames around a damaged packet
+            threads = 1
+            kept = {spec: {} for spec in specs}
+            continue
+        wanted = {spec: _sample(spec, timeline.total, timeline.fps, path) for spec in specs}
         if all(int(index) in kept[spec] for spec in specs for index in wanted[spec]):
+            if timeline.note:
+                log.warning("%s: %s", path, timeline.note)
             return {spec: _frames(wanted[spec], kept.pop(spec), timeline) for spec in specs}
     raise ClipError(f"{path}: decodes to another number of frames each time")
 
@@ -88,32 +99,24 @@ def _decode(
     import av
 
     times: list[float] = []
-    damaged = 0
-    height = width = 0
+    height = width = hidden = damaged = 0
     with open_clip(path) as (container, stream):
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads or 0
-        declared, rate = stream.frames, header_fps(stream)
-        packets = container.demux(stream)
-        while True:
+        declared, rate, length = stream.frames, header_fps(stream), header_duration(container, stream)
+        for packet in _packets(container, stream):
             try:
-                packet = next(packets, None)
-            except av.FFmpegError:  # the file ends or breaks in the middle of a packet
-                damaged += 1
-                break
-            if packet is None:
-                break
-            try:
-                frames = packet.decode()
+                frames = stream.decode(packet)
             except av.FFmpegError:
                 damaged += 1
                 continue
+            hidden += packet is not None and packet.is_discard
             for frame in frames:
                 if frame.is_corrupt:
                     damaged += 1
                     continue
                 index = len(times)
-                times.append(np.nan if frame.pts is None else float(frame.pts * frame.time_base))
+                times.append(np.nan if frame.pts is None else float(frame.pts * stream.time_base))
                 turn = _display_turn(frame)
                 size = (frame.width, frame.height) if turn[0] % 2 else (frame.height, frame.width)
                 if index == 0:
@@ -122,16 +125,27 @@ def _decode(
                     raise ClipError(f"{path}: changes its picture size at frame {index}; re-encode it at one size")
                 if index in wanted:
                     _keep(_turned(_rgb(frame), turn), index, wanted[index], kept)
-    if not times:
+    if not times and (threads == 1 or not damaged):
         raise ClipError(f"{path}: no frame of it can be decoded; the file is damaged or its codec is unknown")
-    if damaged or (declared and declared != len(times)):
-        state = f"header declares {declared} frames" if declared else "header declares no frame count"
-        log.warning("%s: %s, %d decode (%d damaged)", path, state, len(times), damaged)
     pts = np.array(times, dtype=np.float64)
     fps = frame_rate(pts, rate)
-    if np.isnan(pts).any():  # raw AVI may leave times out: fall back to the regular grid for the whole clip
+    if np.isnan(pts).any():  # a container may leave times out: the regular grid then stands for the whole clip
         pts = np.arange(len(pts)) / fps if fps > 0 else pts
-    return Timeline(pts, fps, height, width)
+    expected = declared - hidden if declared else round(length * fps) if length else len(pts)
+    # A container without a count states a duration, which may hold a long last frame or a rounded end.
+    missing = abs(expected - len(pts)) > (0 if declared else max(1, expected // 10))
+    note = f"{expected} frames declared, {len(pts)} decode, {damaged} damaged packets" if missing or damaged else ""
+    return Timeline(pts, fps, height, width, damaged, note)
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    """Packets of the stream, at the end the one (or None, where the file breaks off) that flushes the decoder."""
+    import av
+
+    try:
+        yield from container.demux(stream)
+    except av.FFmpegError:
+        yield None
 
 
 def _keep(
