@@ -59,7 +59,7 @@ def pose_at(scene: Scene, t: float, duration: float) -> Pose:
         height = abs(math.sin(0.8 * w))
         crouch = 1.0 - height
         return Pose(
-            (0.0, -0.20 * a * height),
+            (0.0, -0.22 * a * height),
             left_arm=(-0.35 - 2.0 * a * height, -0.2 - 2.3 * a * height),
             right_arm=(0.35 + 2.0 * a * height, 0.2 + 2.3 * a * height),
             left_leg=(-0.08 - 0.35 * a * crouch, -0.02 + 0.30 * a * crouch),

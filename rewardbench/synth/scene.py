@@ -18,6 +18,7 @@ BACKGROUNDS = ("classroom", "night city", "forest", "seaside", "shrine", "snow f
 ACTIONS = ("stand", "wave", "walk", "run", "jump", "dance", "nod", "shake", "talk")
 CAMERAS = ("static", "pan left", "pan right", "zoom in", "zoom out")
 
+WHOLE, CLOSE = (0.82, 0.88, 0.92), (0.86, 0.92, 1.15, 1.35)  # heights of the person: all in view, or cut at the legs
 MOVING_ACTIONS = ("wave", "walk", "run", "jump", "dance")
 """Actions whose amplitude is large enough to be compared in motion pairs."""
 
@@ -98,7 +99,7 @@ class Scene:
         seeds = range(0, 2**SEED_BITS) if seeds is None else seeds
         person = pick(PEOPLE, (0.7, 0.3))
         action = pick(actions)
-        sizes = (0.82, 0.88, 0.92) if action in ("walk", "run", "jump", "dance") else (0.86, 0.92, 1.15, 1.35)
+        sizes = {"jump": (0.68, 0.72, 0.76), "walk": WHOLE, "run": WHOLE, "dance": WHOLE}.get(action, CLOSE)
         boy_weights = (0.3, 3.0, 0.3, 3.0, 0.8, 0.0, 0.3)
         return cls(
             seed=seeds.start + int(rng.integers(len(seeds))),
