@@ -15,8 +15,8 @@ from rewardbench.synth.scene import Scene
 
 SHOULDER_Y, HIP_Y, HEAD_Y = -0.612, -0.385, -0.79
 UPPER_ARM, FOREARM, THIGH, SHIN = 0.125, 0.125, 0.195, 0.19
-MOTION_SPEED = 0.55
-"""Mean joint speed, in frame heights (of the shorter side) per second, at which the motion level saturates."""
+MOTION_SPEED = 0.5
+"""Mean joint speed, in shorter frame sides per second, at which the motion level reaches 1 - 1/e."""
 
 Point = tuple[float, float]
 
@@ -175,11 +175,12 @@ def skeleton(scene: Scene, pose: Pose) -> Skeleton:
     )
 
 
-def motion_level(scene: Scene, *, frames: int = 24, fps: float = 12.0) -> float:
-    """Known level of the protagonist's motion, in [0, 1].
+def motion_level(scene: Scene, *, frames: int = 24, fps: float = 12.0, moving: float = 1.0) -> float:
+    """Known level of the protagonist's motion, in [0, 1): ``1 - exp(-moving * speed / MOTION_SPEED)``.
 
-    The mean speed of the body's eleven joints (and of the face's features), in shorter frame sides per second and
-    without the camera's part, over :data:`MOTION_SPEED`, cut at 1.
+    ``speed`` is the mean speed of the body's eleven joints and of the face's features, in shorter frame sides per
+    second and without the camera's part; ``moving`` is the share of the time in which they move (below 1 for a clip
+    that freezes).
     """
     if frames < 2:
         return 0.0
@@ -191,7 +192,7 @@ def motion_level(scene: Scene, *, frames: int = 24, fps: float = 12.0) -> float:
         face = joints[0] + 0.125 * np.array(pose.look) + np.array([0.0, 0.01 * pose.mouth])
         path.append(np.vstack([joints, face]))
     speed = np.linalg.norm(np.diff(np.stack(path), axis=0), axis=2).mean() * fps * scene.size
-    return float(min(1.0, speed / MOTION_SPEED))
+    return float(1.0 - math.exp(-moving * speed / MOTION_SPEED))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,193 @@
+"""Recipes: a clean scene and one treatment, with the known level of every dimension that the treatment leaves known.
+
+A level lies in [0, 1]; 1 is faultless. Motion is the exception: its level is the size of the protagonist's own
+movement (:func:`rewardbench.synth.pose.motion_level`), so a faultless clip of a person who stands has a level near 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import numpy as np
+
+from rewardbench.synth.caption import FACTS, VISIBLE_FACTS, CaptionFacts, fact_error, facts_of, scene_with, wrong_facts
+from rewardbench.synth.pose import motion_level
+from rewardbench.synth.scene import Scene
+from rewardbench.synth.splits import HELD_OUT_STYLES, TRAIN_STYLES
+from rewardbench.synth.world import draw_clip
+
+DIMENSIONS = ("smoothness", "motion", "appeal", "text_video", "image_video", "character")
+
+FRAMES, SIZE, FPS = 24, 256, 12.0
+"""Length, side in pixels and rate of the probe's clips (two seconds)."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a treatment does: dimensions it ``lowers`` by its severity, and those it leaves as they were.
+
+    A dimension in neither is unknown under this treatment, and nothing is claimed about it.
+    """
+
+    lowers: tuple[str, ...]
+    neutral: tuple[str, ...]
+
+
+_STILL_PICTURE = ("appeal", "text_video", "image_video", "character")
+
+EFFECTS: MappingProxyType[str, Effect] = MappingProxyType(
+    {
+        "none": Effect((), DIMENSIONS),
+        # the same scene at another moment of its action's cycle
+        "replay": Effect((), ("smoothness", "motion", "appeal", "text_video", "character")),
+        "flicker": Effect(("smoothness",), ("motion", "text_video")),
+        "stutter": Effect(("smoothness",), _STILL_PICTURE),
+        "frame_drop": Effect(("smoothness",), _STILL_PICTURE),
+        "jitter": Effect(("smoothness",), _STILL_PICTURE),
+        "warp": Effect(("smoothness",), ("text_video",)),
+        "blur": Effect(("appeal",), ("smoothness", "motion", "text_video", "character")),
+        "noise": Effect(("appeal",), ("motion", "text_video", "character")),
+        "compression": Effect(("appeal",), ("motion", "text_video", "character")),
+        "colour_cast": Effect(("appeal",), ("smoothness", "motion", "character")),
+        "amplitude": Effect(("motion",), ("appeal", "character")),
+        "freeze": Effect(("motion",), ("appeal", "image_video", "character")),
+        "wrong_facts": Effect(("text_video", "image_video"), ("smoothness", "appeal")),
+        "restyle": Effect(("image_video",), ("smoothness", "motion")),
+        "style_drift": Effect(("image_video",), ("motion",)),
+        "identity_change": Effect(("character",), ("appeal", "motion")),
+    }
+)
+"""The known answers; ``docs/anime-probe.md`` gives the reasons."""
+
+SEED_TIES = ("flicker", "stutter", "frame_drop", "jitter", "warp", "noise")
+"""Treatments whose strength depends on the severity alone: two draws of one severity are a tie."""
+
+MIN_GAP = MappingProxyType(
+    {"smoothness": 0.25, "motion": 0.10, "appeal": 0.25, "text_video": 0.25, "image_video": 0.25, "character": 0.25}
+)
+"""Smallest difference of levels that decides a pair."""
+MOTION_TIE = 0.02
+"""Motion levels closer than this are a tie (a replay shifts the mean speed a little)."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One clip: ``base`` is the scene that its prompt and its first-frame image speak of.
+
+    Attributes:
+        treatment: a key of :data:`EFFECTS`.
+        severity: 0 to 1; for ``wrong_facts`` the fraction of the eight facts that are wrong, for ``amplitude`` the
+            part of the movement's size that is taken away.
+        seed: draws of the treatment.
+        codec: for ``compression`` only.
+    """
+
+    base: Scene
+    treatment: str = "none"
+    severity: float = 0.0
+    seed: int = 0
+    codec: str = "h264"
+
+    def scene(self) -> Scene:
+        """The scene that is drawn (before pixel-level treatments)."""
+        if self.treatment == "replay":
+            return replace(self.base, phase=(self.base.phase + 0.5) % 1.0)
+        if self.treatment == "amplitude":
+            return replace(self.base, amplitude=self.base.amplitude * (1.0 - self.severity))
+        if self.treatment == "wrong_facts":
+            return scene_with(self.base, self.drawn_facts())
+        return self.base
+
+    def drawn_facts(self) -> CaptionFacts:
+        """The facts that hold in the clip; the same seed changes nested sets of facts as the severity grows."""
+        facts = facts_of(self.base)
+        if self.treatment != "wrong_facts":
+            return facts
+        return wrong_facts(facts, np.random.default_rng([self.seed, 3]), round(self.severity * len(FACTS)))
+
+    def levels(self, *, frames: int = FRAMES, fps: float = FPS) -> dict[str, float]:
+        """Known level of each dimension, 0 to 1; dimensions about which nothing is known are missing."""
+        effect = EFFECTS[self.treatment]
+        levels = {name: 1.0 for name in effect.neutral}
+        levels.update({name: 1.0 - self.severity for name in effect.lowers})
+        if self.treatment == "wrong_facts":
+            drawn, stated = self.drawn_facts(), facts_of(self.base)
+            levels["text_video"] = 1.0 - fact_error(stated, drawn)
+            levels["image_video"] = 1.0 - fact_error(stated, drawn, among=VISIBLE_FACTS)
+        if "motion" in levels:
+            moving = 1.0 - self.severity if self.treatment == "freeze" else 1.0
+            levels["motion"] = motion_level(self.scene(), frames=frames, fps=fps, moving=moving)
+        return levels
+
+
+def render(
+    recipe: Recipe, *, frames: int = FRAMES, height: int = SIZE, width: int = SIZE, fps: float = FPS
+) -> np.ndarray:
+    """The clip of a recipe: uint8 (T, H, W, 3); T is below ``frames`` for ``frame_drop`` only."""
+    from rewardbench.synth.degradations import degrade
+
+    name, severity, scene = recipe.treatment, recipe.severity, recipe.scene()
+    size = {"frames": frames, "height": height, "width": width}
+    if name == "identity_change":
+        other, change = another_identity(scene, severity, recipe.seed, frames)
+        return draw_clip(scene, fps=fps, other=other, change=change, **size)
+    clip = draw_clip(scene, fps=fps, **size)
+    if name == "restyle":
+        return _restyle(clip, draw_clip(replace(scene, style=other_style(scene.style, recipe.seed)), fps=fps, **size), severity)
+    if name in ("none", "replay", "amplitude", "wrong_facts"):
+        return clip
+    return degrade(clip, name, severity, recipe.seed, codec=recipe.codec)
+
+
+def another_identity(scene: Scene, severity: float, seed: int, frames: int) -> tuple[Scene, np.ndarray]:
+    """Somebody else in the same place, and how much of them each frame shows: a step or a short morph in mid-clip.
+
+    The weights, float64 (frames,), rise from 0 to ``severity``; the other person differs in all of hair style, hair
+    colour, eye colour, outfit and outfit colour.
+    """
+    rng = np.random.default_rng([seed, 4])
+    among = ("hair_style", "hair_colour", "eye_colour", "outfit", "outfit_colour")
+    other = scene_with(scene, wrong_facts(facts_of(scene), rng, len(among), among=among))
+    start, length = rng.uniform(0.3, 0.5), rng.choice((0.0, 0.2))
+    time = np.arange(frames) / max(frames - 1, 1)
+    return other, severity * np.clip((time - start) / max(length, 1e-6), 0.0, 1.0)
+
+
+def other_style(style: str, seed: int) -> str:
+    """Another style of the same side of the split."""
+    side = TRAIN_STYLES if style in TRAIN_STYLES else HELD_OUT_STYLES
+    others = [name for name in side if name != style]
+    return others[int(np.random.default_rng([seed, 5]).integers(len(others)))]
+
+
+def _restyle(clip: np.ndarray, other: np.ndarray, severity: float) -> np.ndarray:
+    """Cross-fade from ``clip`` towards ``other``: the first frame is ``clip``'s, the last shows ``severity`` of it."""
+    fade = (severity * np.linspace(0.0, 1.0, len(clip)))[:, None, None, None]
+    return np.asarray(np.rint(clip + fade * (other.astype(np.float64) - clip)), dtype=np.uint8)
+
+
+def verdict(dimension: str, a: Recipe, b: Recipe) -> str | None:
+    """The known answer for a pair of clips of one base scene: ``A``, ``B``, ``tie``, or None where none is known.
+
+    Levels are compared where at most one of the clips is lowered in the dimension, or where both are lowered by the
+    same treatment with the same draws (then the fault of one contains the fault of the other).
+    """
+    levels_a, levels_b = a.levels(), b.levels()
+    if a.base != b.base or dimension not in levels_a or dimension not in levels_b:
+        return None
+    difference = levels_a[dimension] - levels_b[dimension]
+    lowered_a = dimension in EFFECTS[a.treatment].lowers and a.severity > 0
+    lowered_b = dimension in EFFECTS[b.treatment].lowers and b.severity > 0
+    if lowered_a and lowered_b:
+        if a.treatment != b.treatment:
+            return None
+        if a.severity == b.severity:
+            return "tie" if a.seed == b.seed or a.treatment in SEED_TIES else None
+        if a.seed != b.seed and a.treatment not in SEED_TIES:
+            return None
+    elif not lowered_a and not lowered_b:
+        return "tie" if dimension != "motion" or abs(difference) <= MOTION_TIE else None
+    if abs(difference) < MIN_GAP[dimension] - 1e-9:
+        return None
+    return "A" if difference > 0 else "B"
