@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from rewardbench.cli import benchmarks, nameclash, output, plugins, report, run, score
+from rewardbench.cli.light import keep_texts_as_they_are
 from rewardbench.errors import RewardbenchError
 
 PROGRAM = "rewardbench"
@@ -108,6 +109,7 @@ def _invoke(words: list[str]) -> int:
     command = typer.main.get_command(app)
     if COMPLETION_VARIABLE in os.environ:
         command.main(args=words, prog_name=PROGRAM, complete_var=COMPLETION_VARIABLE)
+    keep_texts_as_they_are(command)
     nameclash.check()
     try:
         with command.make_context(PROGRAM, words) as context:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rewardbench.cli.output import Format
+from rewardbench.cli.output import FORMATS
 from rewardbench.errors import InputError
 
 _PART = re.compile(r"[A-Za-z_][\w.-]*")
@@ -33,6 +33,16 @@ def complete_benchmark(incomplete: str) -> list[str]:
     for name, manifest in load_registry().benchmarks.items():
         names += [name, *(f"{name}:{variant}" for variant in manifest.variants)]
     return [name for name in names if name.startswith(incomplete)]
+
+
+def _known_format(value: str) -> str:
+    if value not in FORMATS:
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(FORMATS)}.")
+    return value
+
+
+def _complete_format(incomplete: str) -> list[str]:
+    return [name for name in FORMATS if name.startswith(incomplete)]
 
 
 PluginsOption = Annotated[
@@ -68,25 +78,46 @@ BatchSizeOption = Annotated[
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, metavar="N", help="Decode processes; one per core if left out.")
 ]
-FormatOption = Annotated[Format, typer.Option("--format", help="What goes to standard output.")]
+FormatOption = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="table|json",
+        help="What goes to standard output.",
+        callback=_known_format,
+        autocompletion=_complete_format,
+    ),
+]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
-def read_pairs(option: str, texts: Sequence[str] | None, form: str) -> dict[str, str]:
-    """Read repeated ``KEY=VALUE`` texts.
+def split_pairs(option: str, texts: Sequence[str] | None, form: str) -> tuple[tuple[str, str], ...]:
+    """Split repeated ``KEY=VALUE`` texts at their first ``=``.
 
     Raises:
-        InputError: naming the option, where a text has another form or a key stands twice.
+        InputError: naming the option, where a text has another form.
     """
-    pairs: dict[str, str] = {}
+    pairs = []
     for text in texts or ():
         key, equals, value = text.partition("=")
         if not (key and equals and value):
             raise InputError(f"{option} {text} is not of the form {form}")
-        if key in pairs:
-            raise InputError(f"{option} names {key} twice ({pairs[key]} and {value}): give it once")
-        pairs[key] = value
-    return pairs
+        pairs.append((key, value))
+    return tuple(pairs)
+
+
+def read_options(texts: Sequence[str] | None) -> dict[str, str]:
+    """Read ``--option KEY=VALUE`` texts.
+
+    Raises:
+        InputError: where a text has another form or a key stands twice.
+    """
+    found: dict[str, str] = {}
+    for key, value in split_pairs("--option", texts, "KEY=VALUE"):
+        if key in found:
+            raise InputError(f"--option names {key} twice ({found[key]} and {value}): give it once")
+        found[key] = value
+    return found
 
 
 def read_weights(texts: Sequence[str] | None) -> dict[str, str]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
-Format = Literal["table", "json"]
+FORMATS = ("table", "json")
 
 
 def print_json(value: Any, stream: TextIO | None = None) -> None:
     """Write one JSON document. Numbers that JSON lacks (NaN, infinities) are refused."""
+    import json
+
     write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False), stream)
 
 

@@ -80,9 +80,9 @@ def run(
 
     Stop it at any time: the same command goes on where it was.
     """
-    score_map_read = options.read_pairs("--map", score_map, "LABEL=SCORE")
+    score_map_read = options.split_pairs("--map", score_map, "LABEL=SCORE")
     weights_read = options.read_weights(weights)
-    options_read = options.read_pairs("--option", option, "KEY=VALUE")
+    options_read = options.read_options(option)
     limits = {"decode_timeout": decode_timeout, "score_timeout": score_timeout}
 
     from rewardbench.runs import RunSettings, run_benchmark
@@ -121,7 +121,7 @@ def run(
     return max(outcome.exit_code for outcome in outcomes)
 
 
-def print_outcomes(outcomes: list[RunOutcome], output_format: output.Format, stdout: Any) -> None:
+def print_outcomes(outcomes: list[RunOutcome], output_format: str, stdout: Any) -> None:
     """Write results to ``stdout`` (JSON: one object, or a list where several benchmarks ran), the rest to stderr."""
     if output_format == "json":
         results = [outcome.result.model_dump(by_alias=True) for outcome in outcomes]

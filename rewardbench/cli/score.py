@@ -53,7 +53,7 @@ def score(
     if clips is not None and (prompt is not None or image is not None):
         raise InputError("--prompt and --image go with video files; a clip table has its own columns for them")
     weights_read = options.read_weights(weights)
-    options_read = options.read_pairs("--option", option, "KEY=VALUE")
+    options_read = options.read_options(option)
     wanted = _read_clips(clips) if clips is not None else clips_of_files(files or [], prompt, image)
 
     from rewardbench.runs import ScoreSettings, score_clips
