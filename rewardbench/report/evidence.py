@@ -163,7 +163,7 @@ def disagreements(evidence: RowEvidence, tie_threshold: float | None, limit: int
     """The strongest disagreements of a row, decided pairs first.
 
     Pairs whose human label is decided and whose margin points the other way, and pairs people call a tie with
-    |margin| above ``tie_threshold``, each from the largest |margin| down; at most a third are ties as long as there are
+    |margin| above ``tie_threshold``, each from the largest |margin| down; about a third are ties as long as there are
     decided pairs to show. Ties in |margin| keep the table's order.
     """
     human, margin = evidence.human, np.where(np.isfinite(evidence.margin), evidence.margin, 0.0)
@@ -175,5 +175,5 @@ def disagreements(evidence: RowEvidence, tie_threshold: float | None, limit: int
 
     reversed_ = list(strongest((human != 0) & (np.sign(margin) == -human)))
     split = list(strongest((human == 0) & (np.abs(margin) > max(tie_threshold or 0.0, 0.0))))
-    n_split = min(len(split), max(limit // 3, limit - len(reversed_)))
+    n_split = min(len(split), max(round(limit / 3), limit - len(reversed_)))
     return reversed_[: limit - n_split] + split[:n_split]

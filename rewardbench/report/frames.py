@@ -82,7 +82,7 @@ def _encode(rgb: NDArray[np.uint8]) -> bytes:
 
     count, height, width, _ = rgb.shape
     gap = 4
-    sheet = Image.new("RGB", (count * width + (count - 1) * gap, height), (255, 255, 255))
+    sheet = Image.new("RGB", (count * width + (count - 1) * gap, height), (128, 128, 128))
     for position, frame in enumerate(rgb):
         sheet.paste(Image.fromarray(frame), (position * (width + gap), 0))
     sheet.thumbnail((WIDEST, 4 * SPEC.size.short_side if SPEC.size and SPEC.size.short_side else WIDEST))

@@ -22,7 +22,7 @@ def proportion(value: float | None, digits: int = 4) -> str:
     if value is None or not math.isfinite(value):
         return UNDEFINED
     text = f"{value:.{digits}f}"
-    return text[1:] if text.startswith("0.") else text.replace("-0.", "-.", 1)
+    return text[1:] if text.startswith("0.") else text.replace("-0.", "−.", 1).replace("-", "−")
 
 
 def interval(bounds: tuple[float, float] | None, digits: int = 4, dash: str = "–") -> str:

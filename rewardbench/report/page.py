@@ -90,6 +90,7 @@ class SliceView:
 @dataclass(frozen=True)
 class SliceTable:
     column: str
+    axis: Markup
     slices: list[SliceView]
     left_out: int
 
@@ -166,7 +167,7 @@ def render_page(result: Result, folder: Path) -> str:
         by_label=_by_label(rows),
         summary=_summary(rows),
         charts=[_charts(row, found) for row, found in zip(rows, evidence, strict=True)],
-        slice_tables=_slice_tables(rows, ties_domain),
+        slice_tables=_slice_tables(rows),
         sheets=_sheets(rows, evidence, pairs, folder) if pairs is not None else [],
         has_pairs=pairs is not None,
         most_listed=MOST_LISTED,
@@ -223,7 +224,9 @@ def _summary(rows: list[RowView]) -> list[str]:
         below = [row.pairing for row in own if row.place == "below"]
         silent = [row.pairing for row in own if row.metric.n == 0 and row.metric.n_abstained]
         many = f"{len(above)} of {len(own)} labels" if len(own) > 1 else ("its label" if above else "no label")
-        sentence = f"{notation.plain(plugin, 80)}: accuracy with ties lies above the majority floor on {many}"
+        sentence = (
+            f"{notation.plain(plugin, 80)}: the interval of accuracy with ties lies above the majority floor on {many}"
+        )
         if below:
             sentence += f"; below it on {', '.join(below[:6])}"
         if silent:
@@ -272,10 +275,19 @@ def _charts(row: RowView, evidence: RowEvidence | None) -> Charts:
     )
 
 
-def _slice_tables(rows: list[RowView], domain: tuple[float, float]) -> list[SliceTable]:
+def _slice_tables(rows: list[RowView]) -> list[SliceTable]:
     tables = []
     for column in dict.fromkeys(column for row in rows for column in row.metric.slices):
-        found = [
+        cut = [(row, value, record) for row in rows for value, record in row.metric.slices.get(column, {}).items()]
+        accuracies = [record.with_ties_crossfit for _, _, record in cut]
+        domain = figures.accuracy_domain(
+            [
+                *(record.majority_floor for _, _, record in cut),
+                *(accuracy.value for accuracy in accuracies),
+                *(bound for accuracy in accuracies for bound in accuracy.ci95 or ()),
+            ]
+        )
+        shown = [
             SliceView(
                 row,
                 value,
@@ -284,10 +296,9 @@ def _slice_tables(rows: list[RowView], domain: tuple[float, float]) -> list[Slic
                     record.with_ties_crossfit.value, record.with_ties_crossfit.ci95, record.majority_floor, domain
                 ),
             )
-            for row in rows
-            for value, record in row.metric.slices.get(column, {}).items()
+            for row, value, record in cut[:MOST_SLICES]
         ]
-        tables.append(SliceTable(column, found[:MOST_SLICES], max(0, len(found) - MOST_SLICES)))
+        tables.append(SliceTable(column, figures.interval_axis(domain), shown, len(cut) - len(shown)))
     return tables
 
 

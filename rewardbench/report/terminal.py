@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-WIDE, USUAL = 104, 76
+WIDE, USUAL = 100, 72
 """From ``WIDE`` columns on, intervals stand beside their values; below ``USUAL``, every row becomes a small block."""
 
 _COLOUR = {"above": "green", "below": "red", "level": "", "unknown": ""}
@@ -78,7 +78,7 @@ def render_table(result: Result, width: int = WIDE, ascii_only: bool = False) ->
 
     Args:
         result: what to show; undefined numbers are dashes.
-        width: columns of the terminal; from 104 on, intervals stand beside their values, else below them.
+        width: columns of the terminal; from 100 on, intervals stand beside their values, else below them.
         ascii_only: draw arrows and marks in ASCII, for terminals that cannot show others.
     """
     from rich import box
@@ -98,6 +98,7 @@ def render_table(result: Result, width: int = WIDE, ascii_only: bool = False) ->
         caption_justify="left",
         box=box.ASCII2 if ascii_only else box.SIMPLE_HEAD,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
         show_edge=False,
     )
     if several and not stacked:

@@ -14,10 +14,13 @@
       const button = document.createElement("button");
       button.type = "button";
       button.title = "Sort by this column";
-      while (head.firstChild) button.append(head.firstChild);
-      head.append(button);
+      button.setAttribute("aria-label", `Sort by ${head.textContent.trim()}`);
+      button.textContent = "↕";
+      head.append("\u00a0", button);
       button.addEventListener("click", () => {
         const down = head.getAttribute("aria-sort") !== "descending";
+        for (const other of head.parentNode.querySelectorAll("button")) other.textContent = "↕";
+        button.textContent = down ? "↓" : "↑";
         for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
         const rows = [...body.rows].map((row) => [key(row.cells[column]), row]);
