@@ -118,21 +118,23 @@ def sort_margins(margin: FloatArray, noise: float | None = None) -> SortedMargin
     ascending = magnitude[order]
     sign = (margin > 0).astype(np.int8) - (margin < 0)
     tolerance = None if noise is None else noise * _scale(ascending)
-    gap = ascending[1:] - ascending[:-1]
-    apart = gap > (tolerance or 0.0)
+    below, above = ascending[:-1], ascending[1:]
     if tolerance is None:
+        apart = above > below
         # Bins of 15 digits are at most 1e-14 wide, so only the few neighbours that close have to be printed.
-        close = np.flatnonzero(apart & (gap <= 1.1e-14 * ascending[1:]))
+        close = np.flatnonzero((above * (1 - 1.1e-14) <= below) & apart)
         if close.size:
             apart[close] = [not _prints_alike(ascending[k], ascending[k + 1]) for k in close.tolist()]
+    else:
+        apart = above - below > tolerance
     first, last = np.ones((2, ascending.size), dtype=np.bool_)
     first[1:], last[:-1] = apart, apart
     ends = np.flatnonzero(last)
-    levels = ascending[ends]
+    levels, lowest = (ascending, ascending) if ends.size == ascending.size else (ascending[last], ascending[first])
     if tolerance and ascending[0] <= tolerance:
-        levels[0] = 0.0
+        levels = np.append(0.0, levels[1:])
         sign[order[: ends[0] + 1]] = 0
-    return SortedMargins(sign, order, ends, ascending[first], levels, tolerance)
+    return SortedMargins(sign, order, ends, lowest, levels, tolerance)
 
 
 def _prints_alike(x: float, y: float) -> bool:
@@ -156,8 +158,8 @@ def correct_without_new_ties(human: SignArray, pairs: SortedMargins) -> BoolArra
 def gain_of_tie(human: SignArray, pairs: SortedMargins) -> SignArray:
     """What calling a pair a tie changes (n,): +1 a human tie becomes right, -1 a right sign becomes wrong, else 0."""
     tied = human == 0
-    gain: SignArray = tied.astype(np.int8) - ((pairs.sign == human) & ~tied)
-    return gain * (pairs.sign != 0)
+    gain: SignArray = (tied.astype(np.int8) - ((pairs.sign == human) & ~tied)) * (pairs.sign != 0)
+    return gain
 
 
 def cumulative_gain(gain: NDArray[Any], pairs: SortedMargins) -> NDArray[Any]:
