@@ -74,11 +74,11 @@ def refitted_gains(gain: SignArray, pairs: SortedMargins, cluster: IntArray, cou
     add, subtract, maximum = np.add, np.subtract, np.maximum
     for step, index, peak in zip(steps.tolist(), clusters.tolist(), at_peak.tolist(), strict=True):
         if step > 0:
-            add(total, taken[index], total)
+            add(total, taken[index], out=total)
         else:
-            subtract(total, taken[index], total)
+            subtract(total, taken[index], out=total)
         if peak:
-            maximum(best, total, best)
+            maximum(best, total, out=best)
     return best.astype(np.int64)
 
 
