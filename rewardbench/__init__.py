@@ -9,11 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rewardbench.benchmark import Benchmark, Comparison, load_benchmark, read_pairs
-    from rewardbench.errors import CheckFailed, ClipError, InputError, PluginError, RewardbenchError
-    from rewardbench.results import Result, read_result
-    from rewardbench.rewards import as_reward_fn, load_reward
-    from rewardbench.run import run
+    from rewardbench.benchmark import Benchmark, Comparison, load_benchmark, read_pairs  # noqa: F401
+    from rewardbench.errors import CheckFailed, ClipError, InputError, PluginError, RewardbenchError  # noqa: F401
+    from rewardbench.results import Result, read_result  # noqa: F401
+    from rewardbench.rewards import as_reward_fn, load_reward  # noqa: F401
+    from rewardbench.runs import run  # noqa: F401
 
 __version__ = "0.1.0"
 
@@ -32,7 +32,7 @@ _HOME = {
     "read_result": "results",
     "as_reward_fn": "rewards",
     "load_reward": "rewards",
-    "run": "run",
+    "run": "runs",
 }
 _PLUGIN_API = (
     "PATH",

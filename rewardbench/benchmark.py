@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote, urlparse
 
 from rewardbench.errors import InputError
@@ -22,7 +23,7 @@ Label = int
 """+1: A is better, -1: B is better, 0: a tie."""
 
 LABEL_FORMATS: Mapping[str, Mapping[str, Label]] = {
-    "default": {"a": 1, "b": -1, "tie": 0, "same": 0},
+    "plain": {"a": 1, "b": -1, "tie": 0, "same": 0},
     "genai": {"leftvote": 1, "rightvote": -1, "tievote": 0, "bothbad_vote": 0},
 }
 VIDEOALIGN_LABELS = ("VQ", "MQ", "TA", "Overall")
@@ -61,15 +62,28 @@ class Benchmark:
     clips: Mapping[str, Clip]
     has_clips: bool
     columns: tuple[str, ...] = ()
-    label_format: str = "default"
+    label_format: str = "plain"
     default_map: Mapping[str, str] = field(default_factory=dict)
+
+    def by_side(self) -> Benchmark:
+        """The same pairs with a clip of its own for every pair and side, for scores recorded per pair."""
+        clips: dict[str, Clip] = {}
+        comparisons = []
+        for number, c in enumerate(self.comparisons):
+            ids = []
+            for side, clip_id in (("A", c.clip_a), ("B", c.clip_b)):
+                old = self.clips[clip_id]
+                own = f"{c.pair_id}#{side}"
+                meta = {**old.metadata, "pair_id": c.pair_id, "row": str(number), "side": side}
+                clips[own] = replace(old, clip_id=own, metadata=meta)
+                ids.append(own)
+            comparisons.append(replace(c, clip_a=ids[0], clip_b=ids[1]))
+        return replace(self, comparisons=tuple(comparisons), clips=clips)
 
     def limited(self, n: int | None) -> Benchmark:
         """The first ``n`` pairs (file order) and their clips."""
         if n is None or n >= len(self.comparisons):
             return self
-        from dataclasses import replace
-
         kept = self.comparisons[:n]
         used = {clip for c in kept for clip in (c.clip_a, c.clip_b)}
         return replace(self, comparisons=kept, clips={k: v for k, v in self.clips.items() if k in used})
@@ -79,7 +93,7 @@ def load_benchmark(
     name_or_path: str | os.PathLike[str],
     *,
     labels: Sequence[str] | None = None,
-    label_format: str = "default",
+    label_format: str = "plain",
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Benchmark:
     """Load a registered benchmark by name (``NAME`` or ``NAME:VARIANT``) or a pairs file by path or hub id.
@@ -103,7 +117,7 @@ def load_benchmark(
         loaded = loader(name=name, variant=variant or None, progress=progress)
         if not isinstance(loaded, Benchmark):
             loaded = read_pairs(Path(loaded), name=text, version=manifest.version, labels=labels)
-        return cast(Benchmark, loaded)
+        return loaded
     path = Path(text)
     if not path.exists() and _HUB_ID.fullmatch(text) and not path.suffix:
         return _read_hub(text, labels, label_format)
@@ -121,7 +135,7 @@ def read_pairs(
     name: str | None = None,
     version: str = "1",
     labels: Sequence[str] | None = None,
-    label_format: str = "default",
+    label_format: str = "plain",
 ) -> Benchmark:
     """Read a pairs file (``.csv``, ``.parquet``, ``.jsonl``) in this project's or VideoAlign's layout.
 
@@ -229,7 +243,7 @@ def parse_label(text: str, label_format: str, column: str, row: int, source: str
         return None
     known = LABEL_FORMATS[label_format]
     if spelling not in known:
-        accepted = "A, B, tie or same" if label_format == "default" else ", ".join(known)
+        accepted = "A, B, tie or same" if label_format == "plain" else ", ".join(known)
         hint = " (or pass --label-format genai)" if spelling in LABEL_FORMATS["genai"] else ""
         raise InputError(f"{source}, row {row}: label {text!r} in column {column!r} is not {accepted}{hint}")
     return known[spelling]
@@ -436,7 +450,7 @@ def _read_jsonl(path: Path) -> tuple[list[str], list[Row]]:
 
 def _text(value: Any) -> str:
     """A cell as text; missing values and NaN are empty."""
-    if value is None or (isinstance(value, float) and value != value):
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return value if isinstance(value, str) else str(value)
 
@@ -452,6 +466,8 @@ def slice_columns(benchmark: Benchmark, wanted: Iterable[str]) -> dict[str, list
     result = {}
     for column in wanted:
         if column not in benchmark.columns:
-            raise InputError(f"{benchmark.source} has no column {column!r} to slice by{nearest(column, benchmark.columns)}")
+            raise InputError(
+                f"{benchmark.source} has no column {column!r} to slice by{nearest(column, benchmark.columns)}"
+            )
         result[column] = [comparison.row[column] for comparison in benchmark.comparisons]
     return result

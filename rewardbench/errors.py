@@ -21,7 +21,7 @@ class PluginError(RewardbenchError):
     """A plugin cannot be found, loaded or trusted (wrong shape, dies on load)."""
 
 
-class CheckFailed(RewardbenchError):
+class CheckFailed(RewardbenchError):  # noqa: N818 (what happened, not what broke)
     """A check found a fault in what it checked."""
 
     exit_code = 1

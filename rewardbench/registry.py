@@ -254,9 +254,7 @@ def _instantiate(name: str, target: str) -> RewardModel:
     return model
 
 
-def _check_choices(
-    model: RewardModel, name: str, weights: Mapping[str, str], options: Mapping[str, str]
-) -> None:
+def _check_choices(model: RewardModel, name: str, weights: Mapping[str, str], options: Mapping[str, str]) -> None:
     for option in options:
         if option not in model.option_names:
             hint = nearest(option, model.option_names) or "; it takes no options"

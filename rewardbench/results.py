@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from rewardbench.errors import InputError
 
-SCHEMA = "rewardbench.result/1"
+SCHEMA: Literal["rewardbench.result/1"] = "rewardbench.result/1"
 
 
 def _undefined_to_none(value: Any) -> Any:

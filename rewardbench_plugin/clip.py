@@ -14,7 +14,6 @@ READERS = ("pyav", "decord", "torchcodec")
 RESIZE_FILTERS = (
     "none",
     "bicubic-antialias",
-    "bicubic-antialias-float",
     "bilinear-antialias",
     "pil-bicubic",
     "pil-bilinear",
@@ -186,8 +185,7 @@ class FrameSpec:
     """The frames a plugin asks the host for: reader, sampling, size and resize filter. Equal specs are decoded once.
 
     ``size`` None with ``filter`` ``none`` keeps the decoded size; ``filter`` names the one implementation used
-    (``bicubic-antialias`` is torchvision's integer kernel on uint8 tensors, ``bicubic-antialias-float`` its float
-    kernel, rounded, as VideoAlign has it; ``pil-*`` is Pillow's).
+    (``*-antialias`` give torchvision's values for uint8 tensors, ``pil-*`` is Pillow's).
     """
 
     reader: str = "pyav"

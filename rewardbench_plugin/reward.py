@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -65,6 +65,10 @@ class RewardModel:
     dimensions: Tuple[str, ...]
     option_names: ClassVar[Tuple[str, ...]] = ()
     """Names that ``--option NAME=VALUE`` may set; anything else is refused by the host."""
+    per_pair: bool = False
+    """True: clips are handed over per pair and side, with ``pair_id``, ``row`` and ``side`` in their metadata."""
+    rows_by_order: Optional[int] = None
+    """Number of rows, where a recorded table is matched to pairs by row order; the host refuses another length."""
 
     def configure(
         self,
@@ -111,6 +115,9 @@ class RewardModel:
 class PairwiseJudge(RewardModel):
     """A judge that compares two clips. The host asks both orders and keeps rows keyed (pair, order)."""
 
+    both_orders: ClassVar[bool] = True
+    """False where asking again in the other order has no meaning (recorded verdicts)."""
+
     def compare(self, batch: Sequence[Tuple[Item, Item]]) -> Judgements:
         """Judge N pairs (A, B)."""
         raise NotImplementedError
@@ -126,9 +133,7 @@ class LatentReward:
         raise NotImplementedError
 
 
-def fingerprint(
-    card: RewardCard, preset: Optional[str], weights: Mapping[str, str], options: Mapping[str, str]
-) -> str:
+def fingerprint(card: RewardCard, preset: Optional[str], weights: Mapping[str, str], options: Mapping[str, str]) -> str:
     """SHA-256 (hex) over name, version, preset, options and the content of every weights part."""
     state = {
         "name": card.name,

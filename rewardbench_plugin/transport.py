@@ -34,7 +34,7 @@ def send(connection: Connection, message: Mapping[str, Any], arrays: Optional[Ma
         buffers.append(contiguous)
     connection.send_bytes(json.dumps({"message": message, "arrays": layout}).encode())
     for buffer in buffers:
-        connection.send_bytes(memoryview(buffer.reshape(-1)).cast("B") if buffer.size else b"")
+        connection.send_bytes(buffer.reshape(-1).view(np.uint8).data if buffer.size else b"")
 
 
 def receive(connection: Connection) -> Tuple[Message, Arrays]:

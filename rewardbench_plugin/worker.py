@@ -123,7 +123,7 @@ def _items(clips: List[Mapping[str, Any]], arrays: Mapping[str, np.ndarray]) -> 
     for key, array in arrays.items():
         position, _, name = key.partition("/")
         data[int(position)][name] = array
-    return [Item(Clip(**clip), prepared) for clip, prepared in zip(clips, data)]
+    return [Item(Clip(**clip), prepared) for clip, prepared in zip(clips, data)]  # noqa: B905 (Python 3.9)
 
 
 class ModelServer:
@@ -158,7 +158,7 @@ class ModelServer:
     def compare(self, message: transport.Message, arrays: transport.Arrays) -> Reply:
         assert isinstance(self.model, PairwiseJudge)
         items = _items(message["clips"], arrays)
-        judged = self.model.compare(list(zip(items[0::2], items[1::2])))
+        judged = self.model.compare(list(zip(items[0::2], items[1::2])))  # noqa: B905
         reply = {"text": list(judged.text), "errors": list(judged.errors)}
         return reply, {"p": np.asarray(judged.p, dtype=np.float64)}
 

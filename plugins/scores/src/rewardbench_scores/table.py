@@ -1,0 +1,160 @@
+"""A reward model that looks its scores up in a table.
+
+Two layouts: one row per pair with ``<SCORE>_A`` and ``<SCORE>_B`` columns (rows found by ``pair_id``, else by order),
+or one row per clip with a ``video`` column and score columns.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from rewardbench_plugin import Dimension, Item, RewardCard, RewardModel, Scores
+
+_CARD = RewardCard(
+    name="scores",
+    version="1.0",
+    dimensions=(Dimension("score"),),
+    summary="scores looked up in a table",
+    training_data="unknown (recorded scores)",
+    code_licence="Apache-2.0",
+    notes="Nothing is computed: the table's numbers are taken as they are; an empty cell abstains.",
+)
+
+
+class TabulatedScores(RewardModel):
+    """Scores of option ``table``; every numeric score column is a dimension."""
+
+    card = _CARD
+    option_names = ("table",)
+
+    def configure(
+        self,
+        *,
+        preset: str | None = None,
+        weights: Mapping[str, str] | None = None,
+        options: Mapping[str, str] | None = None,
+        dimensions: Sequence[str] | None = None,
+        seed: int = 0,
+    ) -> None:
+        path = (options or {}).get("table")
+        if not path:
+            raise ValueError("it needs a table of scores (--scores FILE)")
+        columns, rows = read_rows(Path(path))
+        self._path = path
+        self.per_pair = any(f"{c[:-2]}_B" in columns for c in columns if c.endswith("_A") and _numeric(rows, c))
+        if self.per_pair:
+            names = [c[:-2] for c in columns if c.endswith("_A") and f"{c[:-2]}_B" in columns]
+            used = {name: (f"{name}_A", f"{name}_B") for name in names}
+        elif "video" in columns:
+            used = {c: (c, c) for c in columns if c not in ("video", "prompt", "image", "clip_id")}
+        else:
+            raise ValueError(
+                f"{path} has neither <SCORE>_A and <SCORE>_B columns (one row per pair) nor a video column "
+                f"(one row per clip); columns: {', '.join(columns)}"
+            )
+        wanted = list(dimensions or [name for name, cs in used.items() if all(_numeric(rows, c) for c in cs)])
+        for name in wanted:
+            if name not in used:
+                raise ValueError(f"{path} has no score {name!r}; scores: {', '.join(used)}")
+        if not wanted:
+            raise ValueError(f"{path} has no numeric score column")
+        self.card = replace(_CARD, dimensions=tuple(Dimension(name) for name in wanted))
+        super().configure(preset=preset, weights=weights, options=options, dimensions=wanted, seed=seed)
+        self._index_rows(columns, rows, [used[name] for name in wanted])
+
+    def _index_rows(self, columns: list[str], rows: list[dict[str, str]], used: list[tuple[str, str]]) -> None:
+        self._values: dict[tuple[str, str], list[float]] = {}
+        by_id = "pair_id" in columns
+        self.rows_by_order = len(rows) if self.per_pair and not by_id else None
+        for number, row in enumerate(rows):
+            name = row["pair_id"] if by_id else str(number)
+            for side, position in (("A", 0), ("B", 1)) if self.per_pair else (("", 0),):
+                key = (name, side) if self.per_pair else (row["video"], row.get("prompt", ""))
+                if key in self._values:
+                    what = f"pair_id {name!r}" if self.per_pair else f"video {row['video']!r}"
+                    raise ValueError(f"{self._path}, row {number + 1}: {what} stands twice")
+                self._values[key] = [_number(row[cs[position]], cs[position], number, self._path) for cs in used]
+        self._has_prompt = "prompt" in columns
+        self._by_id = by_id
+
+    def score(self, batch: Sequence[Item]) -> Scores:
+        values = np.full((len(batch), len(self.dimensions)), np.nan)
+        errors: list[str | None] = [None] * len(batch)
+        for i, item in enumerate(batch):
+            meta = item.clip.metadata
+            if self.per_pair:
+                name = meta["pair_id"] if self._by_id else meta["row"]
+                found = self._values.get((name, meta["side"]))
+                what = f"pair {name!r}"
+            else:
+                prompt = (item.clip.prompt or "") if self._has_prompt else ""
+                found = self._values.get((meta.get("name", item.clip.video), prompt))
+                what = f"clip {meta.get('name', item.clip.video)!r}"
+            if found is None:
+                errors[i] = f"{self._path} has no row for {what}"
+            else:
+                values[i] = found
+        return Scores(values, errors=errors)
+
+    def fingerprint(self) -> str:
+        """The values themselves: another table, or another copy of the same numbers, is told by its numbers."""
+        import hashlib
+
+        state = json.dumps([self.card.version, sorted((list(k), v) for k, v in self._values.items())])
+        return hashlib.sha256(state.encode()).hexdigest()
+
+
+def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Columns and rows, as text, of a ``.csv``, ``.jsonl`` or ``.parquet`` table.
+
+    Raises:
+        ValueError: one sentence, where the table cannot be read.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist")
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            rows = [{k: v or "" for k, v in row.items() if k is not None} for row in reader]
+            return list(reader.fieldnames or []), rows
+    if suffix == ".jsonl":
+        with open(path, encoding="utf-8") as stream:
+            records = [json.loads(line) for line in stream if line.strip()]
+    elif suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        records = pq.read_table(path).to_pylist()
+    else:
+        raise ValueError(f"{path} is not a .csv, .parquet or .jsonl table")
+    columns = list(dict.fromkeys(column for record in records for column in record))
+    texts = [{c: "" if record.get(c) is None else str(record[c]) for c in columns} for record in records]
+    return columns, texts
+
+
+def _numeric(rows: list[dict[str, str]], column: str) -> bool:
+    """Whether the first filled cell of a column is a number."""
+    first = next((row[column] for row in rows if row[column].strip()), None)
+    if first is None:
+        return False
+    try:
+        float(first)
+    except ValueError:
+        return False
+    return True
+
+
+def _number(text: str, column: str, row: int, path: str) -> float:
+    if not text.strip():
+        return math.nan
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{path}, row {row + 1}: score {text!r} in column {column!r} is not a number") from None

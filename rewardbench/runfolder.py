@@ -1,0 +1,237 @@
+"""The folder of one run: who may use it, what the run was, and where its scores came from."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import rewardbench
+from rewardbench.errors import InputError
+from rewardbench.results import BenchmarkRecord, CostRecord, DimensionRecord, PluginRecord, Provenance
+from rewardbench.scoring.plan import Job
+from rewardbench_plugin.clip import FrameSpec
+
+RUN_FILE = "run.json"
+STORE_FILE = "scores.sqlite"
+SCHEMA = "rewardbench.run/1"
+
+
+class RowRecord(BaseModel):
+    """One line of the result (see :class:`rewardbench.evaluation.Row`)."""
+
+    model_config = ConfigDict(extra="forbid")
+    job: int
+    plugin: str
+    label: str
+    score: str
+    higher_is_better: bool
+    native_threshold: float | None
+
+
+class RunRecord(BaseModel):
+    """``run.json``: all a result needs beside the tables."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    schema_name: str = Field(default=SCHEMA, alias="schema")
+    identity: dict[str, Any]
+    plugins: list[PluginRecord]
+    benchmark: BenchmarkRecord
+    rows: list[RowRecord]
+    cluster: str
+    bootstrap: int
+    seed: int
+    tie_threshold: float | None
+    label_format: str
+    cost: dict[str, CostRecord]
+    warnings: list[str]
+    provenance: Provenance
+
+
+@contextlib.contextmanager
+def open_folder(folder: Path, identity: dict[str, Any]) -> Iterator[Path]:
+    """Make or re-enter a run folder and hold it for this process.
+
+    Raises:
+        InputError: if it cannot be written, belongs to another run, holds something else, or is in use.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_owner(folder, identity)
+        lock = open(folder / ".lock", "a")  # noqa: SIM115 (held until the run ends)
+    except OSError as error:
+        raise InputError(
+            f"the output folder {folder} cannot be written ({error.strerror}); choose another with --out"
+        ) from None
+    with lock:
+        _lock(lock.fileno(), folder)
+        started = folder / "identity.json"
+        if not started.exists():
+            write_text(started, json.dumps(identity, indent=1) + "\n")
+        (folder / "logs").mkdir(exist_ok=True)
+        yield folder
+
+
+def _check_owner(folder: Path, identity: dict[str, Any]) -> None:
+    started = folder / "identity.json"
+    if started.exists():
+        try:
+            known = json.loads(started.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise InputError(f"{started} is damaged; choose another folder with --out") from None
+        if known != json.loads(json.dumps(identity)):
+            what = ", ".join(str(p[0]) for p in known.get("plugins", []))
+            where = str((known.get("benchmark") or ["?"])[0])
+            differs = "other weights, options or versions" if _same_names(known, identity) else "another run"
+            raise InputError(
+                f"the output folder {folder} holds {differs} ({what} on {where}); "
+                "choose another with --out, or delete it"
+            )
+    elif any(entry.name != ".lock" for entry in folder.iterdir()):
+        raise InputError(
+            f"the output folder {folder} holds something that is no run of rewardbench; choose another with --out"
+        )
+
+
+def _same_names(known: dict[str, Any], identity: dict[str, Any]) -> bool:
+    def names(of: dict[str, Any]) -> Any:
+        return [p[0] for p in of.get("plugins", [])], (of.get("benchmark") or ["?"])[0]
+
+    return bool(names(known) == names(identity))
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # a platform without advisory locks
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(
+            f"another rewardbench process is at work in {folder}; wait for it or choose another --out"
+        ) from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); the scores are kept") from None
+
+
+def write_run(folder: Path, record: RunRecord) -> None:
+    data = json.dumps(record.model_dump(by_alias=True), indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(folder / RUN_FILE, data + "\n")
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read ``run.json``.
+
+    Raises:
+        InputError: if the folder holds no finished run.
+    """
+    path = folder / RUN_FILE
+    try:
+        return RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder} holds no finished run (no {RUN_FILE}); run the same command again to finish it"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{path} is not what this version writes: {first['loc']}: {first['msg']}") from None
+
+
+def plugin_record(job: Job) -> PluginRecord:
+    """What a result says of a plugin."""
+    from rewardbench_plugin.reward import hash_path
+
+    card = job.model.card
+    return PluginRecord(
+        label=job.label,
+        name=card.name,
+        version=card.version,
+        preset=job.choice.preset,
+        fingerprint=job.fingerprint,
+        weights={part: hash_path(path) for part, path in job.model.weights.items()},
+        options=dict(job.choice.options),
+        dimensions=[
+            DimensionRecord(name=d.name, low=d.low, high=d.high, higher_is_better=d.higher_is_better)
+            for d in card.dimensions
+            if d.name in job.dimensions
+        ],
+        inputs={n: spec.to_json() if isinstance(spec, FrameSpec) else "PATH" for n, spec in card.inputs.items()},
+        notes=card.notes,
+        training_data=card.training_data,
+        citation=card.citation,
+    )
+
+
+PACKAGES = ("numpy", "av", "pillow", "scipy", "torch", "torchvision", "transformers", "open_clip_torch")
+
+
+def provenance(jobs: Sequence[Job], *, seed: int, command: str, started: datetime) -> Provenance:
+    """Versions, platform, decoder and command of this run; device and precision are filled in from its sessions."""
+    from rewardbench.video import filter_version, reader_version
+
+    specs = [spec for job in jobs for spec in job.specs]
+    packages = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            packages[name] = importlib.metadata.version(name)
+    filters = sorted({f"{s.filter} ({filter_version(s.filter)})" for s in specs if s.filter != "none"})
+    return Provenance(
+        rewardbench=rewardbench.__version__,
+        python=platform.python_version(),
+        torch=packages.get("torch"),
+        transformers=packages.get("transformers"),
+        packages=packages,
+        platform=f"{platform.system()} {platform.machine()}",
+        decoder={reader: reader_version(reader) for reader in sorted({s.reader for s in specs})},
+        resize_filter=filters,
+        seed=seed,
+        command=command,
+        git=_git(),
+        started=started.isoformat(timespec="seconds"),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _git() -> str | None:
+    """Commit of the checkout this package runs from (``+`` if it has changes), None for an installed package."""
+    root = Path(rewardbench.__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = subprocess.run(
+            ["git", "-C", os.fspath(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+        )
+        status = subprocess.run(
+            ["git", "-C", os.fspath(root), "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.stdout.strip() + ("+" if status.stdout.strip() else "")

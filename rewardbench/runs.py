@@ -1,0 +1,483 @@
+"""One run: benchmarks × reward models → a folder of tables, a result and a page.
+
+Scores are computed once and stored (``scoring``); everything else is derived from the stored scores, so the same
+command goes on where it was stopped and ``rebuild_report`` needs no GPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rewardbench.benchmark import Benchmark, load_benchmark, slice_columns
+from rewardbench.errors import InputError, PluginError
+from rewardbench.evaluation import (
+    Labelled,
+    Row,
+    clusters_of,
+    label_scores,
+    label_verdicts,
+    leaks,
+    measure,
+    pick_rows,
+    read_pairs_table,
+    write_pairs,
+)
+from rewardbench.registry import choose_reward, find_reward, load_registry, nearest
+from rewardbench.results import BenchmarkRecord, BootstrapRecord, ClusterRecord, CostRecord, Result, write_result
+from rewardbench.runfolder import (
+    STORE_FILE,
+    RowRecord,
+    RunRecord,
+    open_folder,
+    plugin_record,
+    provenance,
+    read_run,
+    write_run,
+)
+from rewardbench.scoring.local import EngineSettings, Session
+from rewardbench.scoring.plan import Job, check_inputs
+from rewardbench.scoring.progress import Progress, Silent
+from rewardbench.scoring.scorer import Pair, Scorer
+from rewardbench.scoring.store import ScoreStore
+from rewardbench.scoring.table import ClipScores, mean_margins, read_failures, write_comparisons, write_scores
+from rewardbench_plugin.clip import Clip
+
+SCORES_FILE = "scores.parquet"
+COMPARISONS_FILE = "comparisons.parquet"
+PAIRS_FILE = "pairs.parquet"
+RESULT_FILE = "result.json"
+TABLE_PLUGINS = ("scores", "verdicts")
+ENGINES = ("local",)
+DEFAULT_BENCHMARK = "anime-probe"
+SOME_FAILED = 3
+
+ScoreMap = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Everything ``rewardbench run`` can be told. Times are seconds.
+
+    Attributes:
+        plugins: ``NAME[:PRESET]`` each.
+        benchmarks: registered names or pairs files.
+        score_map: (label, score) pairs; one label may be held against several scores.
+        out: run folder (one subfolder per benchmark where there are several); None: under ``rewardbench-runs/``.
+        cluster: column that folds and bootstrap draw over.
+        bootstrap: number of draws.
+    """
+
+    plugins: tuple[str, ...]
+    benchmarks: tuple[str, ...] = (DEFAULT_BENCHMARK,)
+    score_map: ScoreMap = ()
+    weights: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    dimensions: tuple[str, ...] | None = None
+    out: Path | None = None
+    device: str = "auto"
+    dtype: str | None = None
+    engine: str = "local"
+    limit: int | None = None
+    slices: tuple[str, ...] = ()
+    seed: int = 0
+    scores: Path | None = None
+    verdicts: Path | None = None
+    label_format: str | None = None
+    tie_threshold: float | None = None
+    cluster: str = "prompt"
+    bootstrap: int = 1000
+    decode_timeout: float = 120.0
+    score_timeout: float = 600.0
+    batch_size: int | None = None
+    workers: int | None = None
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """Everything ``rewardbench score`` can be told."""
+
+    clips: Sequence[Clip]
+    plugin: str
+    weights: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    dimensions: tuple[str, ...] | None = None
+    device: str = "auto"
+    dtype: str | None = None
+    decode_timeout: float = 120.0
+    score_timeout: float = 600.0
+    batch_size: int | None = None
+    workers: int | None = None
+    seed: int = 0
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What one benchmark's run left: its folder, its result, and 0 or 3 (some clips failed)."""
+
+    benchmark: str
+    folder: Path
+    result: Result
+    exit_code: int
+
+
+def run(plugin: str | Sequence[str], benchmark: str | Sequence[str] = DEFAULT_BENCHMARK, **settings: Any) -> Result:
+    """Score a benchmark and evaluate: the library's form of ``rewardbench run`` for one benchmark.
+
+    ``settings`` are the fields of :class:`RunSettings`; ``score_map`` may be a mapping.
+
+    Raises:
+        InputError, PluginError: one sentence saying what is wrong.
+    """
+    plugins = (plugin,) if isinstance(plugin, str) else tuple(plugin)
+    benchmarks = (os.fspath(benchmark),) if isinstance(benchmark, str | os.PathLike) else tuple(benchmark)
+    if len(benchmarks) != 1:
+        raise InputError("run takes one benchmark; call it once for each, or use run_benchmark")
+    if isinstance(settings.get("score_map"), Mapping):
+        settings["score_map"] = tuple(settings["score_map"].items())
+    return run_benchmark(RunSettings(plugins, benchmarks, **settings))[0].result
+
+
+def run_benchmark(settings: RunSettings, progress: Progress | None = None) -> list[RunOutcome]:
+    """Run every plugin on every benchmark.
+
+    Raises:
+        InputError: the command or its input is wrong.
+        PluginError: a plugin cannot be used; what was scored before is kept.
+    """
+    progress = progress or Silent()
+    if settings.engine not in ENGINES:
+        raise InputError(f"unknown engine {settings.engine!r}{nearest(settings.engine, ENGINES)}")
+    _refuse_unfit_tables(settings)
+    jobs = _jobs(settings)
+    outcomes = []
+    for name in settings.benchmarks:
+        benchmark = _load(name, settings, jobs, progress)
+        folder = _folder(settings, benchmark, jobs)
+        outcomes.append(_run_one(benchmark, jobs, folder, settings, progress))
+    return outcomes
+
+
+def _refuse_unfit_tables(settings: RunSettings) -> None:
+    for name, file, option in (("scores", settings.scores, "--scores"), ("verdicts", settings.verdicts, "--verdicts")):
+        if name in settings.plugins and file is None:
+            raise InputError(f"--plugin {name} needs a table: pass {option} FILE")
+        if name in settings.plugins and not settings.score_map:
+            raise InputError(
+                f"--plugin {name} needs --map LABEL={'SCORE' if name == 'scores' else 'JUDGE'}: "
+                "in a table of your own nothing is matched by name"
+            )
+        if file is not None and name not in settings.plugins:
+            raise InputError(f"{option} goes with --plugin {name}")
+
+
+def _jobs(settings: RunSettings) -> list[Job]:
+    """Configured plugins; options and weights go to the plugins that know them."""
+    jobs: list[Job] = []
+    seen: set[str] = set()
+    for spec in settings.plugins:
+        if spec in seen:
+            raise InputError(f"--plugin {spec} is given twice")
+        seen.add(spec)
+        if spec == "scores":
+            scores = list(dict.fromkeys(score for _, score in settings.score_map))
+            jobs.append(_job("scores", settings, {"table": str(settings.scores)}, scores))
+        elif spec == "verdicts":
+            for judge in dict.fromkeys(score for _, score in settings.score_map):
+                options = {"table": str(settings.verdicts), "judge": judge, "format": settings.label_format or "plain"}
+                jobs.append(_job("verdicts", settings, options, None))
+        else:
+            jobs.append(_job(spec, settings, settings.options, settings.dimensions))
+    return jobs
+
+
+def _job(spec: str, settings: Any, options: Mapping[str, str], dimensions: Sequence[str] | None) -> Job:
+    weights = {} if spec in TABLE_PLUGINS else settings.weights
+    choice, model = choose_reward(spec, weights=weights, options=options, dimensions=dimensions, seed=settings.seed)
+    manifest = find_reward(choice.name)
+    if (model.card.name, model.card.version) != (manifest.name, manifest.version):
+        raise PluginError(
+            f"plugin {choice.name!r} is registered as version {manifest.version}, but its card says "
+            f"{model.card.name} {model.card.version}; the two must agree"
+        )
+    if model.card.environment != "host":
+        raise PluginError(f"plugin {choice.name!r} needs an isolated environment, which this version cannot build")
+    try:
+        job = Job(choice, model, settings.dtype)
+        _ = job.fingerprint
+    except (ValueError, OSError) as error:
+        raise InputError(f"plugin {choice.label!r}: {error}") from None
+    return job
+
+
+def _load(name: str, settings: RunSettings, jobs: Sequence[Job], progress: Progress) -> Benchmark:
+    """The benchmark with the labels that are asked for, clips per side where a table wants them."""
+    labels = list(dict.fromkeys(label for label, _ in settings.score_map)) or None
+
+    def building(phase: str, done: int, total: int) -> None:
+        if done == 0:
+            progress.start_phase(phase, total)
+        else:
+            progress.advance(1)
+            if done == total:
+                progress.end_phase()
+
+    benchmark = load_benchmark(name, labels=labels, label_format=settings.label_format or "plain", progress=building)
+    for job in jobs:
+        expected = job.model.rows_by_order
+        if expected is not None and expected != len(benchmark.comparisons):
+            raise InputError(
+                f"the table of plugin {job.label!r} has {expected} rows and {benchmark.source} has "
+                f"{len(benchmark.comparisons)} pairs; without a pair_id column rows are matched by order, so the "
+                "numbers must be equal"
+            )
+    if any(job.model.per_pair for job in jobs):
+        benchmark = benchmark.by_side()
+    benchmark = benchmark.limited(settings.limit)
+    if not any(c.labels for c in benchmark.comparisons):
+        raise InputError(f"{benchmark.source} has no label in any row for {', '.join(benchmark.labels)}")
+    check_inputs(jobs, benchmark.clips.values(), benchmark.source)
+    return benchmark
+
+
+def _identity(benchmark: Benchmark, jobs: Sequence[Job]) -> dict[str, Any]:
+    return {
+        "plugins": [[job.label, job.fingerprint] for job in jobs],
+        "benchmark": [benchmark.name, benchmark.version, benchmark.sha256],
+    }
+
+
+def _folder(settings: RunSettings, benchmark: Benchmark, jobs: Sequence[Job]) -> Path:
+    """The run folder; the same command always gets the same one."""
+    plain = re.sub(r"[^\w.-]+", "-", benchmark.name)
+    if settings.out is not None:
+        return settings.out if len(settings.benchmarks) == 1 else settings.out / plain
+    digest = hashlib.sha256(json.dumps(_identity(benchmark, jobs)).encode()).hexdigest()[:8]
+    names = re.sub(r"[^\w.-]+", "-", "+".join(dict.fromkeys(job.label for job in jobs)))
+    return Path("rewardbench-runs") / f"{plain}--{names}--{digest}"
+
+
+def _run_one(
+    benchmark: Benchmark, jobs: Sequence[Job], folder: Path, settings: RunSettings, progress: Progress
+) -> RunOutcome:
+    started = datetime.now(UTC)
+    warnings: list[str] = []
+    cards = [(job.label, job.model.card, job.dimensions) for job in jobs]
+    rows = pick_rows(benchmark, cards, settings.score_map)
+    clusters = clusters_of(benchmark, settings.cluster, warnings)
+    slices = slice_columns(benchmark, settings.slices)
+    hook = load_registry().manager.hook
+    with open_folder(folder, _identity(benchmark, jobs)), ScoreStore(folder / STORE_FILE) as store:
+        hook.rewardbench_run_start(
+            plugin="+".join(job.label for job in jobs), benchmark=benchmark.name, n_clips=len(benchmark.clips)
+        )
+        labelled, sessions = _score(benchmark, jobs, rows, clusters, slices, folder, store, settings, progress)
+        for row, part in zip(rows, labelled, strict=True):
+            leak = leaks(row, part) if row.plugin == "scores" else None
+            if leak is not None:
+                warnings.append(leak)
+        cost, where = _cost(jobs, sessions, store)
+        record = RunRecord(
+            identity=_identity(benchmark, jobs),
+            plugins=[plugin_record(job) for job in jobs],
+            benchmark=BenchmarkRecord(
+                name=benchmark.name,
+                version=benchmark.version,
+                sha256=benchmark.sha256,
+                n_pairs=len(benchmark.comparisons),
+                n_clips=len(benchmark.clips),
+                source=benchmark.source,
+            ),
+            rows=[RowRecord(**asdict(row)) for row in rows],
+            cluster=settings.cluster,
+            bootstrap=settings.bootstrap,
+            seed=settings.seed,
+            tie_threshold=settings.tie_threshold,
+            label_format=benchmark.label_format,
+            cost=cost,
+            warnings=warnings,
+            provenance=provenance(jobs, seed=settings.seed, command=settings.command, started=started).model_copy(
+                update={**where, "dtype": settings.dtype}
+            ),
+        )
+        write_run(folder, record)
+        outcome = _derive(folder, record, labelled, progress)
+        hook.rewardbench_run_end(result=outcome.result)
+    return outcome
+
+
+def _score(
+    benchmark: Benchmark,
+    jobs: Sequence[Job],
+    rows: Sequence[Row],
+    clusters: Sequence[str],
+    slices: Mapping[str, Sequence[str]],
+    folder: Path,
+    store: ScoreStore,
+    settings: RunSettings,
+    progress: Progress,
+) -> tuple[list[Labelled], list[Session | None]]:
+    """Bring the store up to date, write the score tables, and join scores and labels."""
+    engine = _engine_settings(settings, folder / "logs")
+    hook = load_registry().manager.hook
+    models = [i for i, job in enumerate(jobs) if not job.is_judge]
+    judges = [i for i, job in enumerate(jobs) if job.is_judge]
+    sessions: list[Session | None] = [None] * len(jobs)
+    scores: dict[int, ClipScores] = {}
+    verdicts: dict[int, dict[str, tuple[float, str]]] = {}
+    if models:
+        scorer = Scorer([jobs[i] for i in models], store, engine, progress, hook)
+        for i, session in zip(models, scorer.score_clips(benchmark.clips), strict=True):
+            sessions[i] = session
+        tables = write_scores(
+            folder / SCORES_FILE, scorer.jobs, benchmark.clips, scorer.contents, store, scorer.failures
+        )
+        scores = dict(zip(models, tables, strict=True))
+    if judges:
+        scorer = Scorer([jobs[i] for i in judges], store, engine, progress, hook)
+        pairs = [Pair(c.pair_id, benchmark.clips[c.clip_a], benchmark.clips[c.clip_b]) for c in benchmark.comparisons]
+        for i, session in zip(judges, scorer.compare_pairs(pairs), strict=True):
+            sessions[i] = session
+        said = [list(scorer.verdicts(position, pairs)) for position in range(len(judges))]
+        write_comparisons(folder / COMPARISONS_FILE, [jobs[i].label for i in judges], said)
+        verdicts = {i: mean_margins(one) for i, one in zip(judges, said, strict=True)}
+    labelled = []
+    for row in rows:
+        if row.job in verdicts:
+            labelled.append(label_verdicts(row, benchmark, verdicts[row.job], clusters, slices))
+        else:
+            column = jobs[row.job].dimensions.index(row.score)
+            labelled.append(label_scores(row, benchmark, scores[row.job], column, clusters, slices))
+    return labelled, sessions
+
+
+def _engine_settings(settings: RunSettings | ScoreSettings, logs: Path | None) -> EngineSettings:
+    return EngineSettings(
+        workers=settings.workers or min(os.cpu_count() or 1, 16),
+        device=settings.device,
+        dtype=settings.dtype,
+        batch_size=settings.batch_size,
+        decode_timeout=settings.decode_timeout,
+        score_timeout=settings.score_timeout,
+        log_folder=logs,
+    )
+
+
+def _cost(
+    jobs: Sequence[Job], sessions: Sequence[Session | None], store: ScoreStore
+) -> tuple[dict[str, CostRecord], dict[str, Any]]:
+    """Cost of each plugin and the device it ran on: of this run's session, else of the last one stored."""
+    cost: dict[str, CostRecord] = {}
+    where: dict[str, Any] = {"device": None, "batch_size": None}
+    for job, session in zip(jobs, sessions, strict=True):
+        name = f"{job.label}/{job.dimensions[0]}" if job.is_judge else job.label
+        if session is not None:
+            store.add_session(name, asdict(session))
+        for stored in store.sessions(name):
+            speed = stored["n_scored"] / stored["seconds"] if stored["seconds"] else None
+            cost[name] = CostRecord(
+                n_scored=stored["n_scored"],
+                seconds=stored["seconds"],
+                clips_per_s=speed,
+                peak_memory=stored["peak_memory"],
+            )
+            where = {"device": stored["device"], "batch_size": stored["batch_size"]}
+    return cost, where
+
+
+def _derive(folder: Path, record: RunRecord, labelled: Sequence[Labelled], progress: Progress) -> RunOutcome:
+    """Metrics, ``pairs.parquet``, ``result.json`` and ``report.html`` from joined scores and labels."""
+    rows = [Row(**row.model_dump()) for row in record.rows]
+    progress.start_phase("evaluating", len(rows))
+    metrics, parts = [], []
+    n_clusters = 0
+    for row, part in zip(rows, labelled, strict=True):
+        metric, found = measure(
+            row,
+            part,
+            label_format=record.label_format,
+            tie_threshold=record.tie_threshold,
+            bootstrap=record.bootstrap,
+            seed=record.seed,
+        )
+        metrics.append(metric)
+        parts.append((row, part, found))
+        n_clusters = max(n_clusters, found.n_clusters)
+        progress.advance()
+    progress.end_phase()
+    write_pairs(folder / PAIRS_FILE, parts)
+    failures = read_failures(folder)
+    result = Result(
+        plugins=record.plugins,
+        benchmark=record.benchmark,
+        metrics=metrics,
+        cluster=ClusterRecord(column=record.cluster, n=n_clusters),
+        bootstrap=BootstrapRecord(n=record.bootstrap, seed=record.seed, refit="threshold"),
+        cost=record.cost,
+        failures=failures,
+        warnings=record.warnings,
+        provenance=record.provenance,
+    )
+    write_result(result, folder / RESULT_FILE)
+    progress.start_phase("writing the report", None)
+    from rewardbench.report import write_report
+
+    write_report(folder)
+    progress.end_phase()
+    return RunOutcome(record.benchmark.name, folder, result, SOME_FAILED if failures else 0)
+
+
+def rebuild_report(folder: Path, progress: Progress | None = None) -> RunOutcome:
+    """Rebuild result and page from the stored tables: no clip is opened for scoring, no model is loaded.
+
+    Raises:
+        InputError: if the folder holds no finished run.
+    """
+    record = read_run(folder)
+    rows = [Row(**row.model_dump()) for row in record.rows]
+    return _derive(folder, record, read_pairs_table(folder / PAIRS_FILE, rows), progress or Silent())
+
+
+def score_clips(settings: ScoreSettings, progress: Progress | None = None) -> list[dict[str, Any]]:
+    """Score clips that have no labels; rows ``{video, prompt, scores{}, raw{}, error}`` in the order given.
+
+    Raises:
+        InputError: the command or its input is wrong.
+        PluginError: the plugin cannot be used.
+    """
+    progress = progress or Silent()
+    job = _job(settings.plugin, settings, settings.options, settings.dimensions)
+    if job.is_judge:
+        raise InputError(f"plugin {job.label!r} compares two clips; it cannot score one")
+    clips = {clip.clip_id: clip for clip in settings.clips}
+    check_inputs([job], clips.values(), "the clips given")
+    with ScoreStore(None) as store:
+        hook = load_registry().manager.hook
+        scorer = Scorer([job], store, _engine_settings(settings, None), progress, hook)
+        scorer.score_clips(clips)
+        rows = []
+        for clip in clips.values():
+            content = scorer.contents.of(clip, read=job.reads_clips)
+            found = {}
+            if content is not None:
+                keys = {d: job.score_key(d, content[0], clip, content[1]) for d in job.dimensions}
+                found = {d: score for d, key in keys.items() if (score := store.score(key)) is not None}
+            rows.append(
+                {
+                    "video": clip.metadata.get("name", clip.video),
+                    "prompt": clip.prompt,
+                    "scores": {d: s.value for d, s in found.items()},
+                    "raw": {d: s.raw for d, s in found.items()},
+                    "error": None if found else scorer.failures.of(0, clip.clip_id) or "not scored",
+                }
+            )
+    return rows

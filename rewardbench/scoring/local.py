@@ -1,0 +1,434 @@
+"""The local engine: decode processes ahead of one model process per plugin, all with deadlines.
+
+One loop in the host feeds idle workers and collects answers. A clip that cannot be decoded, a batch that raises, a
+process that dies or hangs costs the clips at fault only: a failing batch is split until the guilty clip stands alone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from rewardbench.errors import PluginError
+from rewardbench.scoring.plan import Job, Work
+from rewardbench.scoring.process import WorkerDied, WorkerProcess
+from rewardbench.scoring.progress import Progress
+from rewardbench_plugin.transport import Arrays, Message
+
+HOPELESS = 3
+"""After so many clips in a row on which the process died or hung, a plugin is not asked again in this run."""
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How work is done. Times are seconds; ``log_folder`` takes what workers print (None: thrown away)."""
+
+    workers: int
+    device: str = "auto"
+    dtype: str | None = None
+    batch_size: int | None = None
+    decode_timeout: float = 120.0
+    score_timeout: float = 600.0
+    load_timeout: float = 1800.0
+    log_folder: Path | None = None
+
+
+@dataclass
+class Session:
+    """How one plugin's scores were computed in this run."""
+
+    device: str | None = None
+    packages: dict[str, str] = field(default_factory=dict)
+    batch_size: int = 0
+    n_scored: int = 0
+    seconds: float = 0.0
+    peak_memory: dict[str, int] = field(default_factory=dict)
+
+
+class Sink(Protocol):
+    """Where results go; ``scored`` must make them durable before it returns."""
+
+    def scored(self, job: int, batch: Sequence[Work], values: np.ndarray, raw: np.ndarray, notes: list[str]) -> None:
+        """Rows of ``values`` and ``raw`` (N, D), or (N, 3) probabilities for a judge, with N notes."""
+
+    def failed(self, job: int, work: Work, error: str) -> None:
+        """One clip (or pair) could not be scored."""
+
+
+@dataclass(eq=False)
+class _Item:
+    work: Work
+    arrays: Arrays
+
+
+class _ModelSlot:
+    """One plugin's queue, its process and what is being scored."""
+
+    def __init__(self, position: int, job: Job, batch_size: int) -> None:
+        self.position = position
+        self.job = job
+        self.batch_size = batch_size
+        self.ready: deque[_Item] = deque()
+        self.retries: deque[list[_Item]] = deque()
+        self.current: list[_Item] = []
+        self.worker: WorkerProcess | None = None
+        self.loaded = False
+        self.losses = 0
+        self.given_up: str | None = None
+        self.session = Session(batch_size=batch_size)
+
+    @property
+    def waiting(self) -> int:
+        return len(self.ready) + sum(len(batch) for batch in self.retries) + len(self.current)
+
+
+class LocalEngine:
+    """Runs work on this machine. Use as a context manager: leaving it ends every process it started."""
+
+    def __init__(self, jobs: Sequence[Job], settings: EngineSettings, progress: Progress, sink: Sink) -> None:
+        self.settings = settings
+        self.progress = progress
+        self.sink = sink
+        self.jobs = jobs
+        self.slots = [_ModelSlot(i, job, settings.batch_size or _default_batch(job)) for i, job in enumerate(jobs)]
+        self.decodes = any(job.reads_clips for job in jobs)
+        self.decoders: dict[WorkerProcess, Work | None] = {}
+        self.decode_peak = 0
+
+    def __enter__(self) -> LocalEngine:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for slot in self.slots:
+            if slot.worker is not None:
+                slot.worker.kill()
+        for decoder in self.decoders:
+            decoder.kill()
+
+    def run(self, work: Iterable[Work]) -> list[Session]:
+        """Do all of ``work`` and return one session per job.
+
+        Raises:
+            PluginError: if a plugin cannot be loaded or breaks its contract; what was scored before is in the sink.
+        """
+        started = time.monotonic()
+        todo = iter(work)
+        exhausted = False
+        while True:
+            if not exhausted:
+                exhausted = self._feed_decoders(todo)
+            drained = exhausted and not any(self.decoders.values())
+            self._feed_models(drained)
+            if drained and not any(slot.waiting for slot in self.slots):
+                break
+            self._collect()
+        for slot in self.slots:
+            slot.session.seconds = time.monotonic() - started
+            slot.session.batch_size = slot.batch_size
+            if slot.worker is not None:
+                slot.session.peak_memory = slot.worker.close().get("peak_memory", {})
+                slot.worker = None
+        for decoder in list(self.decoders):
+            peak = decoder.close().get("peak_memory", {})
+            self.decode_peak = max(self.decode_peak, peak.get("resident", 0))
+            del self.decoders[decoder]
+        return [slot.session for slot in self.slots]
+
+    # -- decoding ----------------------------------------------------------------------------------------------------
+
+    def _room(self) -> bool:
+        """Whether more frames may be decoded: never more than two batches ahead, so memory stays flat."""
+        queued = max(slot.waiting for slot in self.slots)
+        return queued < 2 * max(slot.batch_size for slot in self.slots) + self.settings.workers
+
+    def _feed_decoders(self, todo: Iterator[Work]) -> bool:
+        """Give idle decoders work; True when there is no more."""
+        while self._room():
+            idle = next((d for d, busy in self.decoders.items() if busy is None), None) if self.decodes else None
+            if self.decodes and idle is None and len(self.decoders) >= self.settings.workers:
+                return False
+            work = next(todo, None)
+            if work is None:
+                return True
+            if not self.decodes:
+                for position in work.jobs:
+                    self._enqueue(position, _Item(work, {}))
+                continue
+            decoder = idle or self._start_decoder()
+            request = {"op": "decode", "clips": [_clip_json(clip) for clip in work.clips], "plugins": list(work.jobs)}
+            self.decoders[decoder] = work
+            try:
+                decoder.send(request, timeout=self.settings.decode_timeout)
+            except WorkerDied as death:
+                self._decoder_lost(decoder, f"the process that decoded it ended: {death}")
+        return False
+
+    def _start_decoder(self) -> WorkerProcess:
+        decoder = WorkerProcess("rewardbench.scoring.decode_worker", log=self._log("decode"), threads=1)
+        plugins = [{"target": j.choice.target, "configure": j.choice.configure_arguments()} for j in self.jobs]
+        try:
+            reply, _ = decoder.call({"op": "configure", "plugins": plugins}, timeout=self.settings.load_timeout)
+        except (WorkerDied, TimeoutError) as error:
+            decoder.kill()
+            raise PluginError(f"the decoding process could not start: {error}") from None
+        if not reply["ok"]:
+            decoder.kill()
+            raise PluginError(f"a plugin cannot be set up for decoding: {reply['type']}: {reply['error']}")
+        self.decoders[decoder] = None
+        return decoder
+
+    def _decoder_answer(self, decoder: WorkerProcess, work: Work, reply: Message, arrays: Arrays) -> None:
+        self.decoders[decoder] = None
+        if not reply["ok"]:
+            sentence = reply["error"] if reply["type"] == "ClipError" else f"{reply['type']}: {reply['error']}"
+            self._fail_work(work, sentence)
+            return
+        for position in work.jobs:
+            failure = reply["failures"].get(str(position))
+            if failure is not None:
+                self._fail(position, work, f"plugin {self.jobs[position].label!r} could not prepare it: {failure}")
+                continue
+            prefix = f"{position}/"
+            own = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
+            self._enqueue(position, _Item(work, own))
+
+    def _decoder_lost(self, decoder: WorkerProcess, sentence: str) -> None:
+        work = self.decoders.pop(decoder)
+        decoder.kill()
+        if work is not None:
+            self._fail_work(work, sentence)
+
+    # -- scoring -----------------------------------------------------------------------------------------------------
+
+    def _enqueue(self, position: int, item: _Item) -> None:
+        slot = self.slots[position]
+        if slot.given_up is not None:
+            self._fail(position, item.work, slot.given_up)
+        else:
+            slot.ready.append(item)
+
+    def _feed_models(self, drained: bool) -> None:
+        for slot in self.slots:
+            if slot.current or slot.given_up is not None or not (slot.ready or slot.retries):
+                continue
+            if slot.worker is None:
+                self._start_model(slot)
+            assert slot.worker is not None
+            if not slot.loaded or slot.worker.request is not None:
+                continue
+            if slot.retries:
+                batch = slot.retries.popleft()
+            elif len(slot.ready) >= slot.batch_size or drained or not self._room():
+                batch = [slot.ready.popleft() for _ in range(min(slot.batch_size, len(slot.ready)))]
+            else:
+                continue
+            self._send_batch(slot, batch)
+
+    def _start_model(self, slot: _ModelSlot) -> None:
+        job = slot.job
+        slot.loaded = False
+        slot.worker = WorkerProcess("rewardbench_plugin.worker", log=self._log(job.label.replace(":", "-")))
+        request = {
+            "op": "load",
+            "target": job.choice.target,
+            "configure": job.choice.configure_arguments(),
+            "device": self.settings.device,
+            "dtype": self.settings.dtype,
+        }
+        try:
+            slot.worker.send(request, timeout=self.settings.load_timeout)
+        except WorkerDied as death:
+            raise PluginError(f"plugin {job.label!r}: its process could not start: {death}") from None
+
+    def _send_batch(self, slot: _ModelSlot, batch: list[_Item]) -> None:
+        assert slot.worker is not None
+        slot.current = batch
+        clips = [_clip_json(clip) for item in batch for clip in item.work.clips]
+        arrays = {}
+        base = 0
+        for item in batch:
+            for name, array in item.arrays.items():
+                clip, _, rest = name.partition("/")
+                arrays[f"{base + int(clip)}/{rest}"] = array
+            base += len(item.work.clips)
+        request = {"op": "compare" if slot.job.is_judge else "score", "clips": clips}
+        try:
+            slot.worker.send(request, arrays, timeout=self.settings.score_timeout)
+        except WorkerDied as death:
+            self._model_lost(slot, f"its process ended: {death}")
+
+    def _model_answer(self, slot: _ModelSlot, reply: Message, arrays: Arrays) -> None:
+        if not slot.loaded:
+            if not reply["ok"]:
+                reason = reply["error"] if reply["type"] == "ValueError" else f"{reply['type']}: {reply['error']}"
+                raise PluginError(f"plugin {slot.job.label!r} cannot be loaded: {reason}")
+            slot.loaded = True
+            slot.session.device = reply["device"]
+            slot.session.packages = reply["packages"]
+            return
+        batch, slot.current = slot.current, []
+        if reply["ok"]:
+            slot.losses = 0
+            self._accept(slot, batch, reply, arrays)
+        elif reply["kind"] == "out_of_memory" and len(batch) > 1:
+            slot.batch_size = max(1, len(batch) // 2)
+            self.progress.message(f"{slot.job.label}: out of memory, batch size is now {slot.batch_size}")
+            slot.ready.extendleft(reversed(batch))
+        elif len(batch) > 1:
+            self._split(slot, batch)
+        else:
+            self._fail(
+                slot.position, batch[0].work, f"plugin {slot.job.label!r} raised {reply['type']}: {reply['error']}"
+            )
+
+    def _split(self, slot: _ModelSlot, batch: list[_Item]) -> None:
+        middle = len(batch) // 2
+        slot.retries.extendleft([batch[middle:], batch[:middle]])
+
+    def _model_lost(self, slot: _ModelSlot, sentence: str, *, killed: bool = False) -> None:
+        """The process died or hung on the current batch: split it, or give the clip up."""
+        assert slot.worker is not None
+        slot.worker.kill()
+        slot.worker = None
+        batch, slot.current = slot.current, []
+        if not slot.loaded:
+            raise PluginError(f"plugin {slot.job.label!r} cannot be loaded: {sentence}")
+        slot.loaded = False
+        if len(batch) > 1:
+            if killed:  # most often the system ran out of memory
+                slot.batch_size = max(1, len(batch) // 2)
+            self._split(slot, batch)
+            return
+        self._fail(slot.position, batch[0].work, f"plugin {slot.job.label!r}: {sentence}")
+        slot.losses += 1
+        if slot.losses >= HOPELESS:
+            slot.given_up = f"not tried: plugin {slot.job.label!r} failed on {HOPELESS} clips in a row ({sentence})"
+            for item in [*slot.ready, *(item for retry in slot.retries for item in retry)]:
+                self._fail(slot.position, item.work, slot.given_up)
+            slot.ready.clear()
+            slot.retries.clear()
+
+    def _accept(self, slot: _ModelSlot, batch: list[_Item], reply: Message, arrays: Arrays) -> None:
+        """Check a batch against the plugin's own card and hand it to the sink."""
+        label, n = slot.job.label, len(batch)
+        values = arrays["p"] if slot.job.is_judge else arrays["values"]
+        raw = arrays.get("raw", values)
+        width = 3 if slot.job.is_judge else len(slot.job.dimensions)
+        for name, array in (("scores", values), ("raw scores", raw)):
+            if array.shape != (n, width):
+                raise PluginError(
+                    f"plugin {label!r} returned {name} of shape {array.shape} for {n} clips where {(n, width)} "
+                    "belongs (clips, dimensions); what was scored before is kept"
+                )
+        texts = list(reply.get("text") or reply.get("notes") or [])
+        errors = list(reply.get("errors") or [])
+        for name, entries in (("notes", texts), ("errors", errors)):
+            if entries and len(entries) != n:
+                raise PluginError(f"plugin {label!r} returned {len(entries)} {name} for {n} clips")
+        texts = [str(text or "") for text in texts] or [""] * n
+        errors = errors or [None] * n
+        faults = [error or _fault(slot.job, row) for error, row in zip(errors, values, strict=True)]
+        good = [i for i, fault in enumerate(faults) if fault is None]
+        if good:
+            works = [batch[i].work for i in good]
+            self.sink.scored(slot.position, works, values[good], raw[good], [texts[i] for i in good])
+            slot.session.n_scored += len(good)
+            self.progress.advance(len(good))
+        for i, fault in enumerate(faults):
+            if fault is not None:
+                self._fail(slot.position, batch[i].work, f"plugin {label!r}: {fault}")
+
+    # -- failures and waiting ----------------------------------------------------------------------------------------
+
+    def _fail(self, position: int, work: Work, error: str) -> None:
+        self.sink.failed(position, work, error)
+        self.progress.advance(1)
+
+    def _fail_work(self, work: Work, error: str) -> None:
+        for position in work.jobs:
+            self._fail(position, work, error)
+
+    def _collect(self) -> None:
+        """Wait for an answer or a deadline and handle all that came."""
+        busy = {d: work for d, work in self.decoders.items() if work is not None}
+        scoring = {s.worker: s for s in self.slots if s.worker is not None and s.worker.request is not None}
+        workers = [*busy, *scoring]
+        if not workers:
+            return
+        deadline = min(worker.deadline for worker in workers)
+        connections = {worker.connection: worker for worker in workers}
+        ready = wait(list(connections), timeout=max(0.0, min(deadline - time.monotonic(), 3600.0)))
+        for connection in ready:
+            worker = connections[connection]  # type: ignore[index]
+            try:
+                answer = worker.receive()
+            except WorkerDied as death:
+                self._lost(worker, f"its process ended: {death}", scoring, killed=death.killed)
+                continue
+            if answer is None:
+                continue
+            if worker in scoring:
+                self._model_answer(scoring[worker], *answer)
+            else:
+                self._decoder_answer(worker, busy[worker], *answer)
+        now = time.monotonic()
+        for worker in workers:
+            if worker.request is not None and worker.deadline <= now and worker.connection not in ready:
+                self._lost(worker, self._overdue(worker in scoring), scoring)
+
+    def _overdue(self, scoring: bool) -> str:
+        limit = self.settings.score_timeout if scoring else self.settings.decode_timeout
+        option = "--score-timeout" if scoring else "--decode-timeout"
+        return f"no answer within {limit:g} s ({option})"
+
+    def _lost(
+        self,
+        worker: WorkerProcess,
+        sentence: str,
+        scoring: dict[WorkerProcess, _ModelSlot],
+        *,
+        killed: bool = False,
+    ) -> None:
+        if worker in scoring:
+            self._model_lost(scoring[worker], sentence, killed=killed)
+        else:
+            work = self.decoders[worker]
+            name = work.clips[0].video if work is not None else "a clip"
+            self._decoder_lost(worker, f"{name} could not be decoded: {sentence}")
+
+    def _log(self, name: str) -> Path | None:
+        folder = self.settings.log_folder
+        return None if folder is None else folder / f"{name}.log"
+
+
+def _clip_json(clip: object) -> dict[str, object]:
+    fields = asdict(clip)  # type: ignore[call-overload]
+    fields["metadata"] = dict(fields["metadata"])
+    return dict(fields)
+
+
+def _default_batch(job: Job) -> int:
+    return 8 if job.reads_clips else 256
+
+
+def _fault(job: Job, row: np.ndarray) -> str | None:
+    """Why a row of scores breaks the card, or None."""
+    if job.is_judge:
+        if np.isnan(row).all() or (np.all(row >= 0) and abs(float(row.sum()) - 1) < 1e-6):
+            return None
+        return f"returned {row.tolist()} where probabilities of A, tie and B belong"
+    for name, value in zip(job.dimensions, row.tolist(), strict=True):
+        dimension = job.model.card.dimension(name)
+        if not math.isnan(value) and not dimension.low <= value <= dimension.high:
+            return f"scored {name} {value:g}, outside its declared range [{dimension.low:g}, {dimension.high:g}]"
+        if abs(value) == float("inf"):
+            return f"returned an infinite score for {name}"
+    return None
