@@ -49,7 +49,9 @@ class _Painter:
     def poly(self, points: list[tuple[float, float]] | np.ndarray, colour: RGB, outline: float = 0.0) -> None:
         self.canvas.shape(points, colour, shade=False, outline=outline)
 
-    def blob(self, cx: float, cy: float, rx: float, ry: float, colour: RGB, outline: float = 0.0, bumps: int = 9) -> None:
+    def blob(
+        self, cx: float, cy: float, rx: float, ry: float, colour: RGB, outline: float = 0.0, bumps: int = 9
+    ) -> None:
         """A cloud, bush or crown: a bumpy ellipse with a lit upper left side."""
         angles = 2 * math.pi * np.arange(bumps * 2) / (bumps * 2)
         radius = 1.0 + np.where(np.arange(bumps * 2) % 2 == 0, 0.10, -0.08) + self.rng.uniform(-0.05, 0.05, bumps * 2)
@@ -146,7 +148,11 @@ def _night_city(p: _Painter) -> None:
 
 def _tree(p: _Painter, x: float, base: float, size: float, leaves: RGB, trunk: RGB, outline: float) -> None:
     w = 0.05 * size
-    p.poly([(x - w, base), (x - w * 0.6, base - 0.5 * size), (x + w * 0.6, base - 0.5 * size), (x + w, base)], trunk, outline)
+    p.poly(
+        [(x - w, base), (x - w * 0.6, base - 0.5 * size), (x + w * 0.6, base - 0.5 * size), (x + w, base)],
+        trunk,
+        outline,
+    )
     p.blob(x, base - 0.72 * size, 0.30 * size, 0.28 * size, leaves, outline, 10)
     p.blob(x - 0.16 * size, base - 0.56 * size, 0.18 * size, 0.15 * size, darker(leaves, 0.10), outline * 0.6, 8)
     p.blob(x + 0.16 * size, base - 0.58 * size, 0.18 * size, 0.15 * size, leaves, outline * 0.6, 8)
@@ -163,7 +169,9 @@ def _forest(p: _Painter) -> None:
     p.ridge(0.90, 0.06, (120, 184, 84), 4.0, 0.5)
     for x in p.spread(14):
         x, y = float(x), 0.92 + float(p.rng.uniform(0, 0.16))
-        p.poly([(x - 0.02, y), (x - 0.014, y - 0.04), (x, y - 0.012), (x + 0.012, y - 0.05), (x + 0.02, y)], (74, 140, 62))
+        p.poly(
+            [(x - 0.02, y), (x - 0.014, y - 0.04), (x, y - 0.012), (x + 0.012, y - 0.05), (x + 0.02, y)], (74, 140, 62)
+        )
 
 
 def _seaside(p: _Painter) -> None:
@@ -206,7 +214,11 @@ def _shrine(p: _Painter) -> None:
     p.box(c - 0.46, 0.24, c + 0.46, 0.29, gate, 0.5)
     p.box(c - 0.025, 0.16, c + 0.025, 0.24, gate, 0.4)
     p.poly([(c - 0.60, 0.05), (c, 0.10), (c + 0.60, 0.05), (c + 0.55, 0.13), (c, 0.165), (c - 0.55, 0.13)], gate, 0.5)
-    p.poly([(c - 0.61, 0.02), (c, 0.075), (c + 0.61, 0.02), (c + 0.60, 0.06), (c, 0.11), (c - 0.60, 0.06)], (56, 46, 52), 0.5)
+    p.poly(
+        [(c - 0.61, 0.02), (c, 0.075), (c + 0.61, 0.02), (c + 0.60, 0.06), (c, 0.11), (c - 0.60, 0.06)],
+        (56, 46, 52),
+        0.5,
+    )
 
 
 def _snow_field(p: _Painter) -> None:
@@ -257,12 +269,22 @@ def _bedroom(p: _Painter) -> None:
     p.box(c - 0.175, 0.125, c + 0.175, 0.455, (170, 216, 246))
     p.box(c - 0.008, 0.125, c + 0.008, 0.455, (252, 250, 246))
     for s in (-1.0, 1.0):
-        curtain = [(c + s * 0.30, 0.06), (c + s * 0.12, 0.06), (c + s * 0.18, 0.30), (c + s * 0.20, 0.54), (c + s * 0.30, 0.54)]
+        curtain = [
+            (c + s * 0.30, 0.06),
+            (c + s * 0.12, 0.06),
+            (c + s * 0.18, 0.30),
+            (c + s * 0.20, 0.54),
+            (c + s * 0.30, 0.54),
+        ]
         p.poly(curtain, (240, 150, 160), 0.5)
     side = 1.0 if c < 0.5 * p.aspect else -1.0
     b = c + side * 0.62
     p.box(b - 0.28, 0.52, b + 0.28, 0.86, (150, 104, 76), 0.5)
-    p.poly(smooth(((b - 0.27, 0.64), (b, 0.60), (b + 0.27, 0.64), (b + 0.29, 0.84), (b - 0.29, 0.84)), 4), (120, 160, 214), 0.5)
+    p.poly(
+        smooth(((b - 0.27, 0.64), (b, 0.60), (b + 0.27, 0.64), (b + 0.29, 0.84), (b - 0.29, 0.84)), 4),
+        (120, 160, 214),
+        0.5,
+    )
     p.blob(b - side * 0.14, 0.63, 0.09, 0.045, (252, 250, 246), 0.4)
     d = c - side * 0.52
     p.box(d - 0.16, 0.24, d + 0.16, 0.84, (176, 126, 88), 0.5)
@@ -272,7 +294,9 @@ def _bedroom(p: _Painter) -> None:
         x = d - 0.135
         while x < d + 0.11:
             w = float(p.rng.uniform(0.014, 0.03))
-            book: RGB = ((208, 72, 72), (72, 116, 196), (236, 196, 86), (84, 158, 110), (240, 236, 226))[int(p.rng.integers(5))]
+            book: RGB = ((208, 72, 72), (72, 116, 196), (236, 196, 86), (84, 158, 110), (240, 236, 226))[
+                int(p.rng.integers(5))
+            ]
             p.box(x, y - float(p.rng.uniform(0.06, 0.09)), x + w, y, book)
             x += w + 0.002
     p.canvas.fill(ellipse(0.5 * p.aspect, 0.98, 0.42, 0.07, 30), (240, 190, 190))

@@ -160,9 +160,7 @@ def _fill(pattern: str, colour: str, person: str) -> str:
     return pattern.format(c=colour, a=_article(colour), their=_THEIR[person])
 
 
-def caption(
-    subject: Scene | CaptionFacts, rng: np.random.Generator | None = None, *, camera: bool = True
-) -> str:
+def caption(subject: Scene | CaptionFacts, rng: np.random.Generator | None = None, *, camera: bool = True) -> str:
     """A caption of the grammar that states the subject's facts.
 
     Args:
@@ -264,9 +262,7 @@ def parse_caption(text: str) -> CaptionFacts | None:
 
 def wrong_values(fact: str, value: str) -> tuple[str, ...]:
     """Values of ``fact`` that are plainly wrong where ``value`` is right."""
-    return tuple(
-        v for v in FACTS[fact] if v != value and not any({v, value} <= close for close in _TOO_CLOSE[fact])
-    )
+    return tuple(v for v in FACTS[fact] if v != value and not any({v, value} <= close for close in _TOO_CLOSE[fact]))
 
 
 def wrong_facts(

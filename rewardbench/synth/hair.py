@@ -117,7 +117,9 @@ def draw_front_hair(
     if style in ("long", "twin tails", "braid", "bob", "ponytail"):
         length = {"bob": 0.75, "long": 1.35}.get(style, 1.05)
         for s in (-1.0, 1.0):
-            lock = np.array([(0.98, -0.45), (1.17, -0.10), (1.14, length * 0.6), (1.0, length), (0.92, 0.4), (0.88, -0.1)])
+            lock = np.array(
+                [(0.98, -0.45), (1.17, -0.10), (1.14, length * 0.6), (1.0, length), (0.92, 0.4), (0.88, -0.1)]
+            )
             canvas.shape(place(_swing(lock, sway * s, 0.0) * (s, 1.0)), colour, shrink=0.88, outline=0.8)
     for x0, x1 in ((-0.62, -0.50), (-0.24, -0.20), (0.20, 0.14), (0.58, 0.46)):
         strand = np.array([(x0 * 0.5, -1.12), (x0 * 0.95, -0.70), (x1 + 0.2 * turn, -0.34)])

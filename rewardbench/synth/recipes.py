@@ -12,6 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from rewardbench.synth.caption import FACTS, VISIBLE_FACTS, CaptionFacts, fact_error, facts_of, scene_with, wrong_facts
+from rewardbench.synth.palette import HAIR_COLOURS, OUTFIT_COLOURS, STYLES
 from rewardbench.synth.pose import motion_level
 from rewardbench.synth.scene import Scene
 from rewardbench.synth.splits import HELD_OUT_STYLES, TRAIN_STYLES
@@ -62,13 +63,6 @@ EFFECTS: MappingProxyType[str, Effect] = MappingProxyType(
 
 SEED_TIES = ("flicker", "stutter", "frame_drop", "jitter", "warp", "noise")
 """Treatments whose strength depends on the severity alone: two draws of one severity are a tie."""
-
-MIN_GAP = MappingProxyType(
-    {"smoothness": 0.25, "motion": 0.10, "appeal": 0.25, "text_video": 0.25, "image_video": 0.25, "character": 0.25}
-)
-"""Smallest difference of levels that decides a pair."""
-MOTION_TIE = 0.02
-"""Motion levels closer than this are a tie (a replay shifts the mean speed a little)."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +128,8 @@ def render(
         return draw_clip(scene, fps=fps, other=other, change=change, **size)
     clip = draw_clip(scene, fps=fps, **size)
     if name == "restyle":
-        return _restyle(clip, draw_clip(replace(scene, style=other_style(scene.style, recipe.seed)), fps=fps, **size), severity)
+        other_scene = replace(scene, style=other_style(scene.style, recipe.seed))
+        return _restyle(clip, draw_clip(other_scene, fps=fps, **size), severity)
     if name in ("none", "replay", "amplitude", "wrong_facts"):
         return clip
     return degrade(clip, name, severity, recipe.seed, codec=recipe.codec)
@@ -155,39 +150,21 @@ def another_identity(scene: Scene, severity: float, seed: int, frames: int) -> t
 
 
 def other_style(style: str, seed: int) -> str:
-    """Another style of the same side of the split."""
+    """One of the two styles of the same side of the split whose colours and lines are least like those of ``style``."""
     side = TRAIN_STYLES if style in TRAIN_STYLES else HELD_OUT_STYLES
-    others = [name for name in side if name != style]
+    others = sorted((name for name in side if name != style), key=lambda name: -_style_distance(style, name))[:2]
     return others[int(np.random.default_rng([seed, 5]).integers(len(others)))]
+
+
+def _style_distance(a: str, b: str) -> float:
+    """Mean colour difference in grey levels, plus the difference of the outlines' share of the picture."""
+    colours = [*HAIR_COLOURS.values(), *OUTFIT_COLOURS.values()]
+    graded = [np.array([STYLES[name].grade(c) for c in colours], dtype=np.float64) for name in (a, b)]
+    lines = [STYLES[name].line_width * STYLES[name].outline for name in (a, b)]
+    return float(np.abs(graded[0] - graded[1]).mean() + 2000.0 * abs(lines[0] - lines[1]))
 
 
 def _restyle(clip: np.ndarray, other: np.ndarray, severity: float) -> np.ndarray:
     """Cross-fade from ``clip`` towards ``other``: the first frame is ``clip``'s, the last shows ``severity`` of it."""
     fade = (severity * np.linspace(0.0, 1.0, len(clip)))[:, None, None, None]
     return np.asarray(np.rint(clip + fade * (other.astype(np.float64) - clip)), dtype=np.uint8)
-
-
-def verdict(dimension: str, a: Recipe, b: Recipe) -> str | None:
-    """The known answer for a pair of clips of one base scene: ``A``, ``B``, ``tie``, or None where none is known.
-
-    Levels are compared where at most one of the clips is lowered in the dimension, or where both are lowered by the
-    same treatment with the same draws (then the fault of one contains the fault of the other).
-    """
-    levels_a, levels_b = a.levels(), b.levels()
-    if a.base != b.base or dimension not in levels_a or dimension not in levels_b:
-        return None
-    difference = levels_a[dimension] - levels_b[dimension]
-    lowered_a = dimension in EFFECTS[a.treatment].lowers and a.severity > 0
-    lowered_b = dimension in EFFECTS[b.treatment].lowers and b.severity > 0
-    if lowered_a and lowered_b:
-        if a.treatment != b.treatment:
-            return None
-        if a.severity == b.severity:
-            return "tie" if a.seed == b.seed or a.treatment in SEED_TIES else None
-        if a.seed != b.seed and a.treatment not in SEED_TIES:
-            return None
-    elif not lowered_a and not lowered_b:
-        return "tie" if dimension != "motion" or abs(difference) <= MOTION_TIE else None
-    if abs(difference) < MIN_GAP[dimension] - 1e-9:
-        return None
-    return "A" if difference > 0 else "B"
