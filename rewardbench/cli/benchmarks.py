@@ -43,9 +43,9 @@ def show_benchmark(
     name: Annotated[
         str, typer.Argument(metavar="NAME|PATH", autocompletion=options.complete_benchmark, help="Or a pairs file.")
     ],
-    label_format: Annotated[str, typer.Option("--label-format", help="Spelling of the labels, e.g. genai.")] = (
-        "default"
-    ),
+    label_format: Annotated[
+        str | None, typer.Option("--label-format", help="Spelling of the labels, e.g. genai.")
+    ] = None,
     output_format: options.FormatOption = "table",
     debug: options.DebugOption = False,
 ) -> int:
@@ -68,11 +68,11 @@ def show_benchmark(
     return 0
 
 
-def _facts_of_file(name: str, label_format: str) -> dict[str, Any]:
+def _facts_of_file(name: str, label_format: str | None) -> dict[str, Any]:
     """Size of a pairs file and, per label, how often A, tie, B and nothing was decided."""
     from rewardbench.benchmark import load_benchmark
 
-    found = load_benchmark(name, label_format=label_format)
+    found = load_benchmark(name, label_format=label_format) if label_format else load_benchmark(name)
     spelling = {1: "A", 0: "tie", -1: "B", None: "undecided"}
     labels = {}
     for label in found.labels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
@@ -56,15 +57,23 @@ def flush() -> None:
 
 
 def reader_is_gone() -> bool:
-    """Whether standard output or error was a pipe whose reader closed it; both are then silenced."""
-    gone = False
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            gone = True
-            silence(stream)
-    return gone
+    """Whether standard output or error is a pipe whose reader closed it; such a stream is then silenced."""
+    gone = [stream for stream in (sys.stdout, sys.stderr) if _is_closed_pipe(stream)]
+    for stream in gone:
+        silence(stream)
+    return bool(gone)
+
+
+def _is_closed_pipe(stream: TextIO) -> bool:
+    try:
+        stream.flush()  # fails again where unwritten text is left
+        poll = select.poll()
+        poll.register(stream.fileno(), select.POLLOUT)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    except BrokenPipeError:
+        return True
+    except (AttributeError, OSError, ValueError):  # no such call on this system, or no file behind the stream
+        return False
 
 
 @contextlib.contextmanager
