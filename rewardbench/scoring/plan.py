@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib import metadata
 
@@ -117,6 +117,11 @@ class Contents:
     def error(self, clip: Clip) -> str:
         return self.errors.get(clip.video) or self.errors[clip.image or ""]
 
+    def marked(self, clip: Clip) -> Clip:
+        """The clip with its content hash in its metadata (``sha256``), for plugins that go by content."""
+        digest = self.sha256(clip)
+        return clip if digest is None else replace(clip, metadata={**clip.metadata, "sha256": digest})
+
     def sha256(self, clip: Clip) -> str | None:
         """Hash of the video where it was read."""
         return self._known.get(clip.video)
@@ -214,4 +219,4 @@ def pending_clips(
             claimed[claim] = clip.clip_id
             lacking.append(position)
         if lacking:
-            yield Work(number, (clip,), tuple(lacking))
+            yield Work(number, (contents.marked(clip),), tuple(lacking))

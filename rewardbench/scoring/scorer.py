@@ -112,7 +112,8 @@ class Scorer:
                         self.failures.add(position, name, reason)
                     elif key is not None and self.store.judgement(key) is None:
                         sink.names[number] = (key, name)
-                        yield Work(number, pair.ordered(order), (position,))
+                        clips = tuple(self.contents.marked(clip) for clip in pair.ordered(order))
+                        yield Work(number, clips, (position,))
                         number += 1
 
     def _run(self, todo: list[Work], phase: str, sink: _ClipSink | _PairSink) -> list[Session | None]:
