@@ -113,6 +113,7 @@ def main() -> None:
             "n_draws": N_DRAWS,
             "machine": machine(),
             "median_s": median,
+            "best_s": min(seconds),
             "runs": len(seconds),
             "peak_memory_growth_mib": grown / 1024,
             "scaled_up_s": peers,
