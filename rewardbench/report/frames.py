@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,7 +59,7 @@ def strip(video: str, sha256: str | None, folder: Path) -> Strip:
         found = _embed(kept.read_bytes())
         if found is not None:
             return found
-    if sha256 is not None and not path.is_file():
+    if sha256 is not None and not os.path.isfile(path):  # unlike Path.is_file, never raises
         return Strip(missing="the clip's file is not there any more")
     from rewardbench.video import read_frames
 

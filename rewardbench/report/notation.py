@@ -13,7 +13,7 @@ UNDEFINED = "–"
 # Control characters would reach the terminal as commands, bidirectional overrides reorder what is read, and what XML
 # cannot hold would break the drawings.
 _UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]"
 )
 
 
@@ -60,7 +60,7 @@ def memory(size: int) -> str:
 
 def plain(text: object, limit: int = 0) -> str:
     """Foreign text without control characters and direction overrides, cut to ``limit`` characters (0: not cut)."""
-    cleaned = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(text))
+    cleaned = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", str(text).replace("\r\n", "\n"))
     if limit and len(cleaned) > limit:
         cut = cleaned[:limit]
         while cut and unicodedata.combining(cut[-1]):

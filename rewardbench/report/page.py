@@ -132,6 +132,7 @@ def render_page(result: Result, folder: Path) -> str:
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_clean,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -172,6 +173,11 @@ def render_page(result: Result, folder: Path) -> str:
         has_pairs=pairs is not None,
         most_listed=MOST_LISTED,
     )
+
+
+def _clean(value: Any) -> Any:
+    """What every expression of the template passes through before it is escaped."""
+    return notation.plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _folds(values: Sequence[float | None]) -> str:
