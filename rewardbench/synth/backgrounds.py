@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from rewardbench.synth.canvas import Canvas, ellipse, smooth
@@ -17,6 +18,7 @@ from rewardbench.synth.palette import RGB, STYLES, Style, darker, lighter, mix
 from rewardbench.synth.scene import Scene
 
 MARGIN = 0.20
+Floats = NDArray[np.float32]
 
 
 def paint_background(scene: Scene, height: int, width: int) -> Image.Image:
@@ -30,7 +32,7 @@ def paint_background(scene: Scene, height: int, width: int) -> Image.Image:
     _PAINTERS[scene.background](painter)
     pixels = canvas.image_array(w, h).astype(np.float32)
     pixels = _texture(pixels, style, rng, min(height, width))
-    return Image.fromarray(np.clip(pixels + 0.5, 0, 255).astype(np.uint8))
+    return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
 
 
 class _Painter:
@@ -81,11 +83,14 @@ class _Painter:
         points = np.vstack([np.stack([x, z], axis=1), [(self.right, self.bottom), (self.left, self.bottom)]])
         self.poly(points, colour, outline)
 
-    def spread(self, n: int, jitter: float = 0.4) -> np.ndarray:
+    def spread(self, n: int, jitter: float = 0.4) -> list[float]:
         """``n`` x-positions from side to side, evenly spread with some disorder."""
         n = max(2, round(n * (self.right - self.left) / 1.4))
         step = (self.right - self.left) / n
-        return self.left + (np.arange(n) + 0.5 + self.rng.uniform(-jitter, jitter, n)) * step
+        positions: list[float] = (
+            self.left + (np.arange(n) + 0.5 + self.rng.uniform(-jitter, jitter, n)) * step
+        ).tolist()
+        return positions
 
     def star(self, x: float, y: float, r: float, colour: RGB, opacity: float = 1.0) -> None:
         self.canvas.fill(ellipse(x, y, r, r, 10), colour, opacity)
@@ -111,7 +116,6 @@ def _classroom(p: _Painter) -> None:
     for y in (0.79, 0.87, 0.98, 1.10):
         p.canvas.line([(p.left, y), (p.right, y)], darker(floor, 0.3), 0.5)
     for x in p.spread(4, 0.15):
-        x = float(x)
         p.box(x - 0.13, 0.68, x + 0.13, 0.715, (216, 170, 112), 0.5)
         p.box(x - 0.11, 0.715, x - 0.09, 0.90, (130, 130, 140))
         p.box(x + 0.09, 0.715, x + 0.11, 0.90, (130, 130, 140))
@@ -128,9 +132,9 @@ def _night_city(p: _Painter) -> None:
     for depth, (colour, low, n) in enumerate((((44, 42, 92), 0.30, 11), ((26, 26, 60), 0.44, 8))):
         for x in p.spread(n, 0.2):
             half, top = float(p.rng.uniform(0.06, 0.10)), low + float(p.rng.uniform(-0.10, 0.14))
-            p.box(float(x) - half, top, float(x) + half, 0.86, colour, 0.4)
+            p.box(x - half, top, x + half, 0.86, colour, 0.4)
             size = 0.014 + 0.004 * depth
-            for wx in np.arange(float(x) - half + 0.016, float(x) + half - size - 0.008, size * 1.9):
+            for wx in np.arange(x - half + 0.016, x + half - size - 0.008, size * 1.9):
                 for wy in np.arange(top + 0.02, 0.80, size * 2.3):
                     if p.rng.random() < 0.45:
                         light: RGB = ((255, 220, 120), (255, 240, 190), (140, 214, 250))[int(p.rng.integers(3))]
@@ -140,7 +144,6 @@ def _night_city(p: _Painter) -> None:
     for x in np.arange(p.left, p.right, 0.22):
         p.poly([(x, 1.02), (x + 0.12, 1.02), (x + 0.11, 1.045), (x - 0.015, 1.045)], (226, 214, 150))
     for x in p.spread(3, 0.2):
-        x = float(x)
         p.box(x - 0.007, 0.42, x + 0.007, 0.86, (16, 16, 34))
         p.canvas.fill(ellipse(x, 0.42, 0.07, 0.07), (255, 226, 150), 0.25)
         p.star(x, 0.42, 0.024, (255, 240, 190))
@@ -162,13 +165,13 @@ def _forest(p: _Painter) -> None:
     p.sky((148, 208, 226), (224, 240, 208), 0.7)
     p.ridge(0.66, 0.22, (126, 182, 150), 6.0)
     for x in p.spread(10):
-        _tree(p, float(x), 0.74, float(p.rng.uniform(0.5, 0.66)), (92, 156, 108), (104, 88, 74), 0.3)
+        _tree(p, x, 0.74, float(p.rng.uniform(0.5, 0.66)), (92, 156, 108), (104, 88, 74), 0.3)
     p.ridge(0.80, 0.08, (98, 160, 88), 5.0)
     for x in p.spread(4, 0.35):
-        _tree(p, float(x), 0.88, float(p.rng.uniform(0.85, 1.05)), (58, 132, 70), (112, 78, 52), 0.5)
+        _tree(p, x, 0.88, float(p.rng.uniform(0.85, 1.05)), (58, 132, 70), (112, 78, 52), 0.5)
     p.ridge(0.90, 0.06, (120, 184, 84), 4.0, 0.5)
     for x in p.spread(14):
-        x, y = float(x), 0.92 + float(p.rng.uniform(0, 0.16))
+        y = 0.92 + float(p.rng.uniform(0, 0.16))
         p.poly(
             [(x - 0.02, y), (x - 0.014, y - 0.04), (x, y - 0.012), (x + 0.012, y - 0.05), (x + 0.02, y)], (74, 140, 62)
         )
@@ -179,7 +182,7 @@ def _seaside(p: _Painter) -> None:
     for x in p.spread(4):
         y = float(p.rng.uniform(0.02, 0.32))
         for dx, r in ((-0.08, 0.7), (0.0, 1.0), (0.09, 0.65)):
-            p.blob(float(x) + dx, y + 0.02 * (1 - r), 0.09 * r, 0.05 * r, (252, 253, 255))
+            p.blob(x + dx, y + 0.02 * (1 - r), 0.09 * r, 0.05 * r, (252, 253, 255))
     p.box(p.left, 0.55, p.right, 0.80, (38, 126, 196))
     p.box(p.left, 0.66, p.right, 0.80, (58, 156, 210))
     for _ in range(26):
@@ -199,7 +202,7 @@ def _shrine(p: _Painter) -> None:
     p.sky((128, 186, 232), (240, 236, 220), 0.7)
     p.ridge(0.66, 0.26, (134, 170, 140), 5.0)
     for x in p.spread(7):
-        _tree(p, float(x), 0.76, float(p.rng.uniform(0.6, 0.76)), (236, 168, 190), (96, 72, 66), 0.3)
+        _tree(p, x, 0.76, float(p.rng.uniform(0.6, 0.76)), (236, 168, 190), (96, 72, 66), 0.3)
     p.box(p.left, 0.74, p.right, p.bottom, (188, 184, 170), 0.4)
     c = (0.5 + float(p.rng.uniform(-0.14, 0.14))) * p.aspect
     p.poly([(c - 0.16, 0.74), (c + 0.16, 0.74), (c + 0.60, p.bottom), (c - 0.60, p.bottom)], (222, 216, 200), 0.4)
@@ -226,13 +229,15 @@ def _snow_field(p: _Painter) -> None:
     p.ridge(0.62, 0.34, (190, 204, 224), 5.0)
     p.ridge(0.70, 0.14, (214, 224, 238), 4.0)
     for x in p.spread(7):
-        x, base, s = float(x), 0.78, float(p.rng.uniform(0.26, 0.40))
+        base, s = 0.78, float(p.rng.uniform(0.26, 0.40))
         p.box(x - 0.012, base - 0.05, x + 0.012, base, (98, 76, 66))
         for i in range(3):
             y, half = base - 0.04 - 0.26 * s * i, 0.30 * s * (1 - 0.26 * i)
             p.poly([(x - half, y), (x, y - 0.45 * s), (x + half, y)], (72, 112, 110), 0.4)
-            p.poly([(x - half * 0.5, y - 0.225 * s), (x, y - 0.45 * s), (x + half * 0.5, y - 0.225 * s), (x, y - 0.19 * s)],
-                   (244, 248, 252))  # fmt: skip
+            low = y - 0.225 * s
+            p.poly(
+                [(x - half * 0.5, low), (x, y - 0.45 * s), (x + half * 0.5, low), (x, y - 0.19 * s)], (244, 248, 252)
+            )
     p.ridge(0.82, 0.05, (240, 244, 250), 4.0, 0.4)
     p.ridge(0.98, 0.06, (226, 234, 246), 3.0, 0.0)
     for _ in range(70):
@@ -247,13 +252,13 @@ def _sunset_hill(p: _Painter) -> None:
         p.canvas.fill(ellipse(sx, 0.56, r, r, 30), (255, 226, 140), o)
     for x in p.spread(4):
         y = float(p.rng.uniform(0.08, 0.40))
-        p.poly(ellipse(float(x), y, 0.17, 0.016, 20), (250, 140, 120))
-        p.poly(ellipse(float(x) + 0.06, y + 0.025, 0.12, 0.011, 20), (236, 112, 124))
+        p.poly(ellipse(x, y, 0.17, 0.016, 20), (250, 140, 120))
+        p.poly(ellipse(x + 0.06, y + 0.025, 0.12, 0.011, 20), (236, 112, 124))
     p.ridge(0.70, 0.16, (140, 74, 120), 6.0, 0.3)
     p.ridge(0.80, 0.10, (98, 60, 96), 4.0, 0.4)
     p.ridge(0.92, 0.10, (122, 108, 60), 2.5, 0.5)
     for x in p.spread(26):
-        x, y = float(x), 0.90 + float(p.rng.uniform(0, 0.25))
+        y = 0.90 + float(p.rng.uniform(0, 0.25))
         p.canvas.line([(x, y), (x + 0.012, y - 0.035)], (196, 160, 84), 0.8)
 
 
@@ -261,7 +266,7 @@ def _bedroom(p: _Painter) -> None:
     wall: RGB = ((222, 206, 232), (206, 224, 232), (244, 218, 214))[int(p.rng.integers(3))]
     p.box(p.left, p.top, p.right, 0.78, wall)
     for x in np.arange(p.left, p.right, 0.09):
-        p.box(float(x), p.top, float(x) + 0.035, 0.78, lighter(wall, 0.25))
+        p.box(x, p.top, x + 0.035, 0.78, lighter(wall, 0.25))
     p.box(p.left, 0.76, p.right, 0.79, (250, 246, 242), 0.4)
     p.box(p.left, 0.79, p.right, p.bottom, (206, 164, 122))
     c = float(p.rng.uniform(0.25, 0.75)) * p.aspect
@@ -314,28 +319,31 @@ _PAINTERS: dict[str, Callable[[_Painter], None]] = {
 }
 
 
-def _texture(pixels: np.ndarray, style: Style, rng: np.random.Generator, unit: int) -> np.ndarray:
+def _texture(pixels: Floats, style: Style, rng: np.random.Generator, unit: int) -> Floats:
     """Lay the style's paper or screen over the painted background; float32 (H, W, 3) in and out."""
-    h, w = pixels.shape[:2]
+    h, w = pixels.shape[0], pixels.shape[1]
+
+    def field(rows: int, columns: int) -> Floats:
+        return _enlarge(rng.normal(0.0, 1.0, (rows, columns)).astype(np.float32), h, w)
+
     if style.texture in ("flat", "gradient"):
         return pixels
     if style.texture == "grain":
-        coarse = rng.normal(0.0, 1.0, (max(2, h // 2), max(2, w // 2))).astype(np.float32)
-        return pixels + 5.0 * _enlarge(coarse, h, w)[..., None]
-    if style.texture == "wash":
-        cells = 9
-        stain = rng.normal(0.0, 1.0, (cells, max(2, round(cells * w / h)))).astype(np.float32)
-        stain = _enlarge(stain, h, w) + 0.35 * _enlarge(rng.normal(0.0, 1.0, (48, 48)).astype(np.float32), h, w)
-        return pixels + 10.0 * stain[..., None]
-    y, x = np.mgrid[0:h, 0:w].astype(np.float32) / np.float32(unit)
-    dark = 1.0 - pixels.mean(axis=2) / 255.0
-    if style.texture == "hatch":
-        lines = np.clip(2.0 * np.sin(2 * np.pi * 34 * (x + y)) - 1.0, 0.0, 1.0)
-        return pixels - (60.0 * np.clip(dark - 0.25, 0.0, 1.0) * lines)[..., None]
-    dots = np.clip(3.0 * (np.cos(2 * np.pi * 30 * x) * np.cos(2 * np.pi * 30 * y) - 0.3), 0.0, 1.0)
-    return pixels + (26.0 * (dark - 0.4) * dots)[..., None]
+        change = 5.0 * field(max(2, h // 2), max(2, w // 2))
+    elif style.texture == "wash":
+        change = 10.0 * (field(9, max(2, round(9 * w / h))) + 0.35 * field(48, 48))
+    else:
+        y, x = np.mgrid[0:h, 0:w] / unit
+        dark = 1.0 - pixels.mean(axis=2) / 255.0
+        if style.texture == "hatch":
+            lines = np.clip(2.0 * np.sin(2 * np.pi * 34 * (x + y)) - 1.0, 0.0, 1.0)
+            change = -60.0 * np.clip(dark - 0.25, 0.0, 1.0) * lines
+        else:
+            dots = np.clip(3.0 * (np.cos(2 * np.pi * 30 * x) * np.cos(2 * np.pi * 30 * y) - 0.3), 0.0, 1.0)
+            change = 26.0 * (dark - 0.4) * dots
+    return np.asarray(pixels + change[..., None], dtype=np.float32)
 
 
-def _enlarge(field: np.ndarray, height: int, width: int) -> np.ndarray:
+def _enlarge(field: Floats, height: int, width: int) -> Floats:
     resized = Image.fromarray(field).resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(resized, dtype=np.float32)

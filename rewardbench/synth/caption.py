@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
@@ -216,7 +217,14 @@ def _parser(person: str) -> _Parser:
     action = {_fill(p, "a", person): name for name in ACTIONS for p in _ACTION[name]}
     place = {p: name for name in BACKGROUNDS for p in _PLACE[name]}
     camera = {p: name for name, phrases in _CAMERA.items() for p in phrases}
-    slots = {"hair": hair, "eyes": eyes, "outfit": outfit, "action": action, "place": place, "camera": camera}
+    slots: dict[str, Iterable[str]] = {
+        "hair": hair,
+        "eyes": eyes,
+        "outfit": outfit,
+        "action": action,
+        "place": place,
+        "camera": camera,
+    }
     choices = {
         name: f"(?P<{name}>{'|'.join(re.escape(p) for p in sorted(table, key=len, reverse=True))})"
         for name, table in slots.items()

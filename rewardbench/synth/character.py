@@ -121,7 +121,7 @@ class _Head:
     def place(self, points: np.ndarray | tuple[tuple[float, float], ...]) -> np.ndarray:
         c, s = math.cos(self.tilt) * self.unit, math.sin(self.tilt) * self.unit
         p = np.asarray(points, dtype=np.float64)
-        return p @ np.array([[c, s], [-s, c]]) + self.centre
+        return np.asarray(p @ np.array([[c, s], [-s, c]]) + self.centre)
 
 
 def _draw_arm(canvas: Canvas, look: Look, bones: Skeleton, side: str) -> None:
@@ -189,7 +189,7 @@ def _draw_eye(canvas: Canvas, look: Look, head: _Head, side: float, pose: Pose) 
             (cx, top - 0.03), (cx + half_w * 0.68 * side, top + 0.02 - tilt * side),
             (cx + half_w * 1.22 * side, cy - half_h * 0.30 - tilt * side))  # fmt: skip
     upper = smooth(lash, 4, closed=False)
-    inner = upper + (0.0, 0.085)
+    inner = upper + np.array([0.0, 0.085])
     inner[0], inner[-1] = upper[0], upper[-1]
     canvas.fill(head.place(np.vstack([upper, inner[::-1]])), DARK)
     lower = ((cx - half_w * 0.5, cy + half_h * 0.96), (cx + half_w * 0.5, cy + half_h * 0.96))

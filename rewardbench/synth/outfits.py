@@ -98,7 +98,7 @@ class _Trunk:
 
     def __init__(self, canvas: Canvas, bones: Skeleton, build: float) -> None:
         self.canvas = canvas
-        self.top = np.array(bones.neck) + (0.0, 0.02)
+        self.top = np.array(bones.neck) + np.array([0.0, 0.02])
         self.hip = np.array(bones.hip)
         self.half = 0.095 * build
         feet = (np.array(bones.left_leg[2]) + np.array(bones.right_leg[2])) / 2
@@ -111,11 +111,19 @@ class _Trunk:
         below = (self.feet - self.hip) * np.maximum(0.0, y - 1.0) / 1.65
         middle = above + below
         middle[:, 0] += p[:, 0] * self.half
-        return middle
+        return np.asarray(middle)
 
-    def shape(self, points: tuple[tuple[float, float], ...], colour: RGB, curve: int = 0, **options: float) -> None:
+    def shape(
+        self,
+        points: tuple[tuple[float, float], ...],
+        colour: RGB,
+        curve: int = 0,
+        *,
+        shade: bool = True,
+        outline: float = 1.0,
+    ) -> None:
         p = smooth(points, curve) if curve else np.asarray(points)
-        self.canvas.shape(self.place(p), colour, **options)
+        self.canvas.shape(self.place(p), colour, shade=shade, outline=outline)
 
     def line(self, points: tuple[tuple[float, float], ...], colour: RGB, width: float = 1.0) -> None:
         self.canvas.line(self.place(points), colour, width)
@@ -139,7 +147,7 @@ def _uniform(trunk: _Trunk, cloth: RGB, skin: RGB, person: str, sway: float) -> 
     trunk.shape(_TORSO, cloth)
     if person == "girl":
         _skirt(trunk, mix(cloth, (36, 40, 76), 0.30), 0.62, 1.35, sway, 5)
-        trunk.shape(((-0.40, -0.06), (0.40, -0.06), (0.0, 0.34)), skin, shade=0.0)
+        trunk.shape(((-0.40, -0.06), (0.40, -0.06), (0.0, 0.34)), skin, shade=False)
         for side in (-1.0, 1.0):
             collar = ((side * 0.40, -0.10), (side * 0.98, 0.10), (side * 0.70, 0.36), (0.0, 0.46), (side * 0.02, 0.34))
             trunk.shape(collar, trim)
@@ -147,7 +155,7 @@ def _uniform(trunk: _Trunk, cloth: RGB, skin: RGB, person: str, sway: float) -> 
         trunk.shape(((0.0, 0.44), (-0.42, 0.36), (-0.36, 0.66)), ribbon)
         trunk.shape(((0.0, 0.44), (0.42, 0.36), (0.36, 0.66)), ribbon)
         return
-    trunk.shape(((-0.34, -0.06), (0.34, -0.06), (0.0, 0.50)), _CREAM, shade=0.0)
+    trunk.shape(((-0.34, -0.06), (0.34, -0.06), (0.0, 0.50)), _CREAM, shade=False)
     trunk.shape(((-0.08, 0.10), (0.08, 0.10), (0.10, 0.46), (0.0, 0.54), (-0.10, 0.46)), darker(cloth, 0.5))
     for y in (0.62, 0.82):
         trunk.canvas.fill(trunk.place(ellipse(0.0, y, 0.07, 0.03, 10)), _GOLD)
@@ -161,8 +169,8 @@ def _kimono(trunk: _Trunk, cloth: RGB, sway: float) -> None:
     trim = contrast(cloth)
     for x0, y0 in ((-0.5, 1.6), (0.45, 1.9), (-0.3, 2.15), (0.1, 1.4), (0.62, 1.45)):
         trunk.canvas.fill(trunk.place(ellipse(x0 + s * (y0 - 1), y0, 0.13, 0.075, 10)), lighter(cloth, 0.55), 0.9)
-    trunk.shape(((-0.40, -0.10), (-0.20, -0.10), (0.18, 0.42), (0.02, 0.52)), trim, shade=0.0)
-    trunk.shape(((0.40, -0.10), (0.20, -0.10), (-0.18, 0.42), (-0.02, 0.52)), trim, shade=0.0)
+    trunk.shape(((-0.40, -0.10), (-0.20, -0.10), (0.18, 0.42), (0.02, 0.52)), trim, shade=False)
+    trunk.shape(((0.40, -0.10), (0.20, -0.10), (-0.18, 0.42), (-0.02, 0.52)), trim, shade=False)
     obi = _GOLD if abs(cloth[0] - 232) + abs(cloth[2] - 84) > 120 else (90, 60, 120)
     trunk.shape(((-0.88, 0.52), (0.88, 0.52), (0.88, 0.92), (-0.88, 0.92)), obi)
     trunk.line(((-0.86, 0.72), (0.86, 0.72)), darker(obi, 0.5), 1.2)
@@ -193,7 +201,7 @@ def _armor(trunk: _Trunk, cloth: RGB, sway: float) -> None:
 def _dress(trunk: _Trunk, cloth: RGB, skin: RGB, sway: float) -> None:
     _skirt(trunk, cloth, 1.02, 1.62, sway, 4)
     trunk.shape(_TORSO, cloth)
-    trunk.shape(((-0.48, -0.07), (0.48, -0.07), (0.26, 0.20), (-0.26, 0.20)), skin, shade=0.0)
+    trunk.shape(((-0.48, -0.07), (0.48, -0.07), (0.26, 0.20), (-0.26, 0.20)), skin, shade=False)
     trim = contrast(cloth)
     trunk.shape(((-0.50, -0.08), (-0.26, 0.22), (0.26, 0.22), (0.50, -0.08), (0.62, -0.02), (0.34, 0.34),
                  (-0.34, 0.34), (-0.62, -0.02)), trim)  # fmt: skip
@@ -204,7 +212,7 @@ def _coat(trunk: _Trunk, cloth: RGB, sway: float) -> None:
     s = 0.35 * sway
     trunk.shape(((-0.55, -0.06), (0.55, -0.06), (1.05, 0.12), (0.90, 0.7), (1.20 + s, 1.95), (-1.20 + s, 1.95),
                  (-0.90, 0.7), (-1.05, 0.12)), cloth)  # fmt: skip
-    trunk.shape(((-0.26, -0.06), (0.26, -0.06), (0.14, 0.60), (-0.14, 0.60)), _CREAM, shade=0.0)
+    trunk.shape(((-0.26, -0.06), (0.26, -0.06), (0.14, 0.60), (-0.14, 0.60)), _CREAM, shade=False)
     for side in (-1.0, 1.0):
         lapel = ((side * 0.20, -0.14), (side * 0.64, -0.02), (side * 0.46, 0.34), (side * 0.08, 0.62))
         trunk.shape(lapel, darker(cloth, 0.18))

@@ -88,10 +88,10 @@ class Style:
         r, g, b = colour
         grey = 0.299 * r + 0.587 * g + 0.114 * b
         graded = []
-        for value, tint in zip(colour, self.tint, strict=True):
-            value = grey + (value - grey) * self.saturation
-            value += (255.0 - value) * self.lift
-            value += (tint - value) * self.tint_amount
+        for channel, tint in zip(colour, self.tint, strict=True):
+            value = grey + (channel - grey) * self.saturation
+            value = value + (255.0 - value) * self.lift
+            value = value + (tint - value) * self.tint_amount
             graded.append(min(255, max(0, round(value))))
         return graded[0], graded[1], graded[2]
 

@@ -7,7 +7,8 @@ Times are in seconds, so frame rate and length of a clip are free.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,57 +45,84 @@ def pose_at(scene: Scene, t: float, duration: float) -> Pose:
 
     Every displacement except breathing and blinking is proportional to ``scene.amplitude``.
     """
-    a, f = scene.amplitude, float(scene.facing)
-    w = 2 * math.pi * (scene.phase + scene.tempo * t)  # one cycle a second at tempo 1
-    breath = 0.003 * math.sin(2 * math.pi * 0.4 * t + scene.seed % 7)
-    common = {"blink": _blink(scene, t), "sway": 0.12 * math.sin(2 * math.pi * 0.5 * t + scene.seed % 5)}
-    if scene.action == "wave":
-        swing = math.sin(1.5 * w)
-        arm = (math.pi - 0.75, math.pi - 0.55 + 0.95 * a * swing)
-        arms = {"right_arm": arm} if f > 0 else {"left_arm": (-arm[0], -arm[1])}
-        return Pose((0.0, breath), lean=0.03 * a * swing, head_tilt=0.05 * a * swing, mouth=0.35, **common, **arms)
+    turn = 2 * math.pi * (scene.phase + scene.tempo * t)  # one cycle a second at tempo 1
     if scene.action in ("walk", "run"):
-        return _stride(scene, w, t, duration, common["blink"])
-    if scene.action == "jump":
-        height = abs(math.sin(0.8 * w))
-        crouch = 1.0 - height
-        return Pose(
-            (0.0, -0.22 * a * height),
-            left_arm=(-0.35 - 2.0 * a * height, -0.2 - 2.3 * a * height),
-            right_arm=(0.35 + 2.0 * a * height, 0.2 + 2.3 * a * height),
-            left_leg=(-0.08 - 0.35 * a * crouch, -0.02 + 0.30 * a * crouch),
-            right_leg=(0.08 + 0.35 * a * crouch, 0.02 - 0.30 * a * crouch),
-            mouth=0.7 * a,
-            sway=0.8 * a * math.cos(0.8 * w),
-            blink=common["blink"],
-        )
-    if scene.action == "dance":
-        s, c = math.sin(w), math.cos(w)
-        return Pose(
-            (0.09 * a * s, -0.05 * a * abs(c)),
-            lean=0.16 * a * s,
-            head_tilt=-0.12 * a * s,
-            left_arm=(-0.9 - 1.0 * a * (0.5 + 0.5 * s), -1.3 - 1.5 * a * (0.5 + 0.5 * s)),
-            right_arm=(0.9 + 1.0 * a * (0.5 - 0.5 * s), 1.3 + 1.5 * a * (0.5 - 0.5 * s)),
-            left_leg=(-0.06 - 0.35 * a * max(0.0, s), -0.02 + 0.1 * a * max(0.0, s)),
-            right_leg=(0.06 + 0.35 * a * max(0.0, -s), 0.02 - 0.1 * a * max(0.0, -s)),
-            mouth=0.4,
-            sway=0.8 * a * c,
-            blink=common["blink"],
-        )
-    if scene.action == "nod":
-        down = 0.5 - 0.5 * math.cos(1.2 * w)
-        return Pose((0.0, breath), head=(0.0, 0.03 * a * down), look=(0.12 * f, 0.30 * a * down), **common)
-    if scene.action == "shake":
-        turn = math.sin(1.2 * w)
-        return Pose((0.0, breath), head=(0.008 * a * turn, 0.0), look=(0.42 * a * turn, 0.0), **common)
-    if scene.action == "talk":
-        opening = a * (0.35 + 0.65 * abs(math.sin(2.6 * w) * math.cos(0.7 * w)))
-        return Pose((0.0, breath), head=(0.0, -0.004 * a * opening), look=(0.12 * f, 0.0), mouth=opening, **common)
-    return Pose((0.0, breath), look=(0.12 * f, 0.0), **common)
+        return _stride(scene, turn, t, duration)
+    still = Pose(
+        (0.0, 0.003 * math.sin(2 * math.pi * 0.4 * t + scene.seed % 7)),
+        look=(0.12 * scene.facing, 0.0),
+        sway=0.12 * math.sin(2 * math.pi * 0.5 * t + scene.seed % 5),
+        blink=_blink(scene, t),
+    )
+    move = _MOVES.get(scene.action)
+    return still if move is None else move(still, turn, scene.amplitude, float(scene.facing))
 
 
-def _stride(scene: Scene, w: float, t: float, duration: float, blink: float) -> Pose:
+def _wave(still: Pose, w: float, a: float, facing: float) -> Pose:
+    swing = math.sin(1.5 * w)
+    upper, lower = math.pi - 0.75, math.pi - 0.55 + 0.95 * a * swing
+    pose = replace(still, look=(0.0, 0.0), lean=0.03 * a * swing, head_tilt=0.05 * a * swing, mouth=0.35)
+    return replace(pose, right_arm=(upper, lower)) if facing > 0 else replace(pose, left_arm=(-upper, -lower))
+
+
+def _jump(still: Pose, w: float, a: float, facing: float) -> Pose:
+    height = abs(math.sin(0.8 * w))
+    crouch = 1.0 - height
+    return Pose(
+        (0.0, -0.22 * a * height),
+        left_arm=(-0.35 - 2.0 * a * height, -0.2 - 2.3 * a * height),
+        right_arm=(0.35 + 2.0 * a * height, 0.2 + 2.3 * a * height),
+        left_leg=(-0.08 - 0.35 * a * crouch, -0.02 + 0.30 * a * crouch),
+        right_leg=(0.08 + 0.35 * a * crouch, 0.02 - 0.30 * a * crouch),
+        mouth=0.7 * a,
+        sway=0.8 * a * math.cos(0.8 * w),
+        blink=still.blink,
+    )
+
+
+def _dance(still: Pose, w: float, a: float, facing: float) -> Pose:
+    s, c = math.sin(w), math.cos(w)
+    left, right = 0.5 + 0.5 * s, 0.5 - 0.5 * s
+    return Pose(
+        (0.09 * a * s, -0.05 * a * abs(c)),
+        lean=0.16 * a * s,
+        head_tilt=-0.12 * a * s,
+        left_arm=(-0.9 - 1.0 * a * left, -1.3 - 1.5 * a * left),
+        right_arm=(0.9 + 1.0 * a * right, 1.3 + 1.5 * a * right),
+        left_leg=(-0.06 - 0.35 * a * max(0.0, s), -0.02 + 0.1 * a * max(0.0, s)),
+        right_leg=(0.06 + 0.35 * a * max(0.0, -s), 0.02 - 0.1 * a * max(0.0, -s)),
+        mouth=0.4,
+        sway=0.8 * a * c,
+        blink=still.blink,
+    )
+
+
+def _nod(still: Pose, w: float, a: float, facing: float) -> Pose:
+    down = 0.5 - 0.5 * math.cos(1.2 * w)
+    return replace(still, head=(0.0, 0.03 * a * down), look=(0.12 * facing, 0.30 * a * down))
+
+
+def _shake(still: Pose, w: float, a: float, facing: float) -> Pose:
+    turn = math.sin(1.2 * w)
+    return replace(still, head=(0.008 * a * turn, 0.0), look=(0.42 * a * turn, 0.0))
+
+
+def _talk(still: Pose, w: float, a: float, facing: float) -> Pose:
+    opening = a * (0.35 + 0.65 * abs(math.sin(2.6 * w) * math.cos(0.7 * w)))
+    return replace(still, head=(0.0, -0.004 * a * opening), mouth=opening)
+
+
+_MOVES: dict[str, Callable[[Pose, float, float, float], Pose]] = {
+    "wave": _wave,
+    "jump": _jump,
+    "dance": _dance,
+    "nod": _nod,
+    "shake": _shake,
+    "talk": _talk,
+}
+
+
+def _stride(scene: Scene, w: float, t: float, duration: float) -> Pose:
     """Walking or running: the body travels to the side it faces and comes back into view by symmetry of the path."""
     a, f, run = scene.amplitude, float(scene.facing), scene.action == "run"
     cadence, swing, bounce, speed, bend = (1.5, 0.85, 0.05, 0.42, 1.3) if run else (0.9, 0.5, 0.02, 0.22, 0.35)
@@ -116,7 +144,7 @@ def _stride(scene: Scene, w: float, t: float, duration: float, blink: float) -> 
         right_leg=(right, knee(right)),
         mouth=0.3 if run else 0.0,
         sway=-f * 0.45 * a + 0.35 * a * math.sin(2 * cadence * w),
-        blink=blink,
+        blink=_blink(scene, t),
     )
 
 

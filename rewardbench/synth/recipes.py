@@ -7,6 +7,7 @@ movement (:func:`rewardbench.synth.pose.motion_level`), so a faultless clip of a
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
@@ -103,8 +104,8 @@ class Recipe:
     def levels(self, *, frames: int = FRAMES, fps: float = FPS) -> dict[str, float]:
         """Known level of each dimension, 0 to 1; dimensions about which nothing is known are missing."""
         effect = EFFECTS[self.treatment]
-        levels = {name: 1.0 for name in effect.neutral}
-        levels.update({name: 1.0 - self.severity for name in effect.lowers})
+        levels = dict.fromkeys(effect.neutral, 1.0)
+        levels.update(dict.fromkeys(effect.lowers, 1.0 - self.severity))
         if self.treatment == "wrong_facts":
             drawn, stated = self.drawn_facts(), facts_of(self.base)
             levels["text_video"] = 1.0 - fact_error(stated, drawn)
@@ -122,17 +123,24 @@ def render(
     from rewardbench.synth.degradations import degrade
 
     name, severity, scene = recipe.treatment, recipe.severity, recipe.scene()
-    size = {"frames": frames, "height": height, "width": width}
     if name == "identity_change":
         other, change = another_identity(scene, severity, recipe.seed, frames)
-        return draw_clip(scene, fps=fps, other=other, change=change, **size)
-    clip = draw_clip(scene, fps=fps, **size)
+        return draw_clip(scene, frames=frames, height=height, width=width, fps=fps, other=other, change=change)
+    clip = _drawn(scene, frames, height, width, fps)
     if name == "restyle":
-        other_scene = replace(scene, style=other_style(scene.style, recipe.seed))
-        return _restyle(clip, draw_clip(other_scene, fps=fps, **size), severity)
+        restyled = replace(scene, style=other_style(scene.style, recipe.seed))
+        return _restyle(clip, _drawn(restyled, frames, height, width, fps), severity)
     if name in ("none", "replay", "amplitude", "wrong_facts"):
-        return clip
+        return clip.copy()
     return degrade(clip, name, severity, recipe.seed, codec=recipe.codec)
+
+
+@lru_cache(maxsize=3)
+def _drawn(scene: Scene, frames: int, height: int, width: int, fps: float) -> np.ndarray:
+    """A clean clip, kept for the next treatments of the same scene; not to be written to."""
+    clip = draw_clip(scene, frames=frames, height=height, width=width, fps=fps)
+    clip.flags.writeable = False
+    return clip
 
 
 def another_identity(scene: Scene, severity: float, seed: int, frames: int) -> tuple[Scene, np.ndarray]:

@@ -51,12 +51,11 @@ def draw_clip(
         raise ValueError(f"cannot draw {frames} frames of {width}x{height} at {fps} fps")
     if (other is None) != (change is None) or (change is not None and len(change) != frames):
         raise ValueError("other and change go together, with one weight a frame")
-    background = _background(scene, height, width)
     own = Look.of(scene)
     clip = np.empty((frames, height, width, 3), dtype=np.uint8)
     for i in range(frames):
         look = own if other is None or change is None else own.towards(Look.of(other), float(change[i]))
-        clip[i] = _draw_frame(scene, look, background, i / fps, frames / fps, height, width)
+        clip[i] = _draw_frame(scene, look, i / fps, frames / fps, height, width)
     return clip
 
 
@@ -64,7 +63,7 @@ def draw_first_frame(
     scene: Scene, *, frames: int = 24, height: int = 256, width: int = 256, fps: float = 12.0
 ) -> np.ndarray:
     """Frame 0 of the clean clip with the same arguments; uint8 (H, W, 3)."""
-    return _draw_frame(scene, Look.of(scene), _background(scene, height, width), 0.0, frames / fps, height, width)
+    return _draw_frame(scene, Look.of(scene), 0.0, frames / fps, height, width)
 
 
 @lru_cache(maxsize=4)
@@ -77,16 +76,20 @@ def _background(scene: Scene, height: int, width: int) -> Image.Image:
     return _cached_background(Scene(scene.seed, style=scene.style, background=scene.background), height, width)
 
 
-def _draw_frame(
-    scene: Scene, look: Look, background: Image.Image, t: float, duration: float, height: int, width: int
-) -> np.ndarray:
+@lru_cache(maxsize=1)
+def _seen(scene: Scene, height: int, width: int, box: tuple[float, float, float, float]) -> Image.Image:
+    """The part of the background that the camera sees; kept while the camera stands still."""
+    return _background(scene, height, width).resize((width, height), Image.Resampling.BILINEAR, box=box)
+
+
+def _draw_frame(scene: Scene, look: Look, t: float, duration: float, height: int, width: int) -> np.ndarray:
     view = view_at(scene, t, duration)
     zoom = 1.0 + _DEPTH * (view.zoom - 1.0)
     centre_x = (MARGIN + 0.5 + _DEPTH * view.x) * width
     centre_y = (MARGIN + 0.5 + _DEPTH * view.y) * height
     half_w, half_h = 0.5 * width / zoom, 0.5 * height / zoom
     box = (centre_x - half_w, centre_y - half_h, centre_x + half_w, centre_y + half_h)
-    frame = background.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    frame = _seen(scene, height, width, box).copy()
 
     side = min(height, width)
     scale = scene.size * side * view.zoom
