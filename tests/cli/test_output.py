@@ -63,12 +63,13 @@ def test_a_reader_that_stops_reading_is_no_error(environment: dict[str, str], tm
     assert process.wait(timeout=30) == 3
 
 
-def test_help_survives_a_closed_pipe(environment: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_help_survives_a_closed_pipe(unbuffered: str, environment: dict[str, str], tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     process = subprocess.Popen(
         [sys.executable, "-m", "rewardbench.cli", "--help"],
-        env=environment,
+        env={**environment, "PYTHONUNBUFFERED": unbuffered},
         cwd=tmp_path,
         stdout=writing,
         stderr=subprocess.PIPE,
