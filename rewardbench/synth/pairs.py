@@ -8,18 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
-from rewardbench.synth.recipes import DIMENSIONS, EFFECTS, SEED_TIES
+from rewardbench.synth.recipes import DIMENSIONS, EFFECTS, MIN_GAP, MOTION_TIE, SEED_TIES
 
-MIN_GAP = MappingProxyType(
-    {"smoothness": 0.25, "motion": 0.10, "appeal": 0.25, "text_video": 0.25, "image_video": 0.25, "character": 0.25}
-)
-"""Smallest difference of levels that decides a pair."""
-MOTION_TIE = 0.02
-"""Motion levels closer than this are a tie (a replay shifts the mean speed a little)."""
 DECIDED_PER_CLUSTER = 3
 """At most so many decided pairs a dimension are taken from one base scene."""
 TIE_SHARE = 1 / 3

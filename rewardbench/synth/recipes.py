@@ -66,6 +66,14 @@ SEED_TIES = ("flicker", "stutter", "frame_drop", "jitter", "warp", "noise")
 """Treatments whose strength depends on the severity alone: two draws of one severity are a tie."""
 
 
+MIN_GAP = MappingProxyType(
+    {"smoothness": 0.25, "motion": 0.10, "appeal": 0.25, "text_video": 0.25, "image_video": 0.25, "character": 0.25}
+)
+"""Smallest difference of levels that decides a pair."""
+MOTION_TIE = 0.02
+"""Motion levels closer than this are a tie (a replay shifts the mean speed a little)."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One clip: ``base`` is the scene that its prompt and its first-frame image speak of.
