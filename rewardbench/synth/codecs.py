@@ -61,16 +61,25 @@ def _options(codec: str, severity: float) -> tuple[str, str, dict[str, str]]:
 
 
 def _video(frames: ClipArray, codec: str, severity: float) -> ClipArray:
+    encoder, decoder, options = _options(codec, severity)
+    return _round_trip(frames, encoder, decoder, options)
+
+
+def h264_round_trip(frames: ClipArray, crf: int) -> ClipArray:
+    """The clip as an H.264 file of this constant rate factor would show it; uint8 (T, H, W, 3)."""
+    return _round_trip(frames, "libx264", "h264", {"preset": "veryfast", "crf": str(crf)})
+
+
+def _round_trip(frames: ClipArray, encoder_name: str, decoder_name: str, options: dict[str, str]) -> ClipArray:
     import av
 
-    encoder_name, decoder_name, options = _options(codec, severity)
     height, width = frames.shape[1:3]
     pad = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
     even = np.pad(frames, pad, mode="edge")
     try:
         encoder: Any = av.CodecContext.create(encoder_name, "w")
     except (ValueError, av.error.FFmpegError) as error:
-        raise InputError(f"FFmpeg has no encoder {encoder_name}: choose another codec than {codec}") from error
+        raise InputError(f"FFmpeg has no encoder {encoder_name}: choose another codec") from error
     encoder.width, encoder.height = even.shape[2], even.shape[1]
     encoder.pix_fmt = "yuv420p"
     encoder.time_base = Fraction(1, 16)
@@ -88,6 +97,8 @@ def _video(frames: ClipArray, codec: str, severity: float) -> ClipArray:
     decoder.thread_count = 1
     decoded = [picture for packet in [*packets, None] for picture in decoder.decode(packet)]
     if len(decoded) != len(frames):
-        raise InputError(f"the {codec} round trip gave {len(decoded)} of {len(frames)} frames: choose another codec")
+        raise InputError(
+            f"the {encoder_name} round trip gave {len(decoded)} of {len(frames)} frames: choose another codec"
+        )
     out = [picture.to_ndarray(format="rgb24", src_colorspace="ITU601") for picture in decoded]
     return np.stack(out)[:, :height, :width]

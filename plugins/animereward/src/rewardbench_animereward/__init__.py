@@ -1,0 +1,23 @@
+"""AnimeReward as a rewardbench plugin. Importing this module imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import List
+
+from rewardbench_plugin import RewardManifest, hookimpl
+
+VERSION = "0.1.0"
+
+
+@hookimpl
+def rewardbench_rewards() -> List[RewardManifest]:
+    return [
+        RewardManifest(
+            name="animereward",
+            version=VERSION,
+            target="rewardbench_animereward.mini:MiniAnimeReward",
+            presets={"mini": "rewardbench_animereward.mini:MiniAnimeReward"},
+            default_preset="mini",
+            summary="six dimensions of anime clips; mini: a small stand-in trained on a drawn world, not on people",
+        )
+    ]

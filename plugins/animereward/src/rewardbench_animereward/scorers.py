@@ -1,0 +1,143 @@
+"""What each of the six scorers looks at: from sampled frames to one feature vector per dimension."""
+
+from __future__ import annotations
+
+from typing import Collection, Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+from PIL import Image
+
+from rewardbench_animereward.consistency import Signature, character_features, image_features, palette, split
+from rewardbench_animereward.images import halve, luma, opponent
+from rewardbench_animereward.networks import Weights, log_softmax, recognise
+from rewardbench_animereward.people import BODY, HEAD, Person, crop
+from rewardbench_animereward.picture import picture_features
+from rewardbench_animereward.temporal import temporal_features
+
+REGRESSED = ("smoothness", "motion", "appeal", "image_video", "character")
+"""Dimensions rated by an MLP on features; ``text_video`` is rated from the recognised facts."""
+IDENTITY = ("person", "hair_style", "hair_colour", "eye_colour", "accessory", "outfit", "outfit_colour")
+Features = Dict[str, float]
+
+
+def regressed_features(
+    wanted: Collection[str],
+    consecutive: Optional[np.ndarray],
+    fps: float,
+    spread: Optional[np.ndarray],
+    spread_fps: float,
+    image: Optional[np.ndarray],
+    seen: Optional["Seen"],
+) -> Dict[str, Features]:
+    """Named features for each wanted dimension that can be rated.
+
+    Args:
+        wanted: names out of :data:`REGRESSED`.
+        consecutive: uint8 (T, H, W, 3) of neighbouring frames, short side 128 (smoothness).
+        fps: frame rate of the clip.
+        spread: uint8 (T, H, W, 3) of frames over the whole clip, short side 256 (all but smoothness).
+        spread_fps: their frames per second.
+        image: uint8 (H, W, 3), the first-frame image at the size of ``spread``, or None.
+        seen: what the recognisers saw in ``spread`` (character), or None.
+    """
+    out: Dict[str, Features] = {}
+    if "smoothness" in wanted and consecutive is not None:
+        out["smoothness"] = temporal_features(consecutive, fps)
+    if spread is None:
+        return out
+    if "motion" in wanted:
+        out["motion"] = {**temporal_features(_half(spread), spread_fps), **pause_features(spread)}
+    if "appeal" in wanted:
+        out["appeal"] = picture_features(spread[picks(len(spread), 4)])
+    clip = None
+    if {"image_video", "character"} & set(wanted):
+        clip = Signature(_half(spread[picks(len(spread), 8)]))
+    if "image_video" in wanted and image is not None and clip is not None:
+        out["image_video"] = image_features(Signature(_half(image[None])), clip)
+    if "character" in wanted and clip is not None and seen is not None:
+        out["character"] = {**character_features(clip), **identity_features(seen)}
+    return out
+
+
+def picks(total: int, count: int) -> np.ndarray:
+    """Positions of ``count`` frames (all, if fewer) spread over ``total``, first and last included."""
+    return np.unique(np.rint(np.linspace(0, total - 1, min(count, total))).astype(int))
+
+
+def pause_features(spread: np.ndarray) -> Features:
+    """Share of the clip in which nothing moves, and how much moves elsewhere."""
+    y = halve(halve(halve(luma(spread))))
+    if len(y) < 2:
+        y = np.concatenate([y, y])
+    step = np.abs(np.diff(y, axis=0)).mean(axis=(1, 2))
+    top = float(np.percentile(step, 80)) + 1e-3
+    last = np.flatnonzero(step > 0.15 * top)
+    return {
+        "pause_share": float((step < 0.15 * top).mean()),
+        "pause_after": 1.0 - (float(last[-1]) + 1) / len(step) if len(last) else 1.0,
+        "pause_mean": float(np.log(step.mean() + 0.01)),
+        "pause_top": float(np.log(top + 0.01)),
+        "pause_least": float(np.log(step.min() + 0.01)),
+        "pause_range": float(np.log(np.abs(y - y[:1]).max(axis=0).mean() + 0.1)),
+        "pause_area": float((np.ptp(y, axis=0) > 12).mean()),
+    }
+
+
+class Seen:
+    """What the recognisers saw: log-probabilities of every fact per frame, and small pictures of head and body."""
+
+    def __init__(self, facts: Mapping[str, np.ndarray], head: np.ndarray, body: np.ndarray, people: List[Person]):
+        self.facts = facts
+        self.head = head
+        self.body = body
+        self.people = people
+
+
+def look(spread: np.ndarray, weights: Mapping[str, Weights], count: int = 8) -> Seen:
+    """Recognise the person and the place in ``count`` frames of (T, H, W, 3)."""
+    frames = spread[picks(len(spread), count)]
+    h, w = frames.shape[1:3]
+    side = min(h, w)
+    top, left = (h - side) // 2, (w - side) // 2
+    frames = frames[:, top : top + side, left : left + side]
+    small = np.stack([np.asarray(Image.fromarray(f).resize((64, 64), Image.BOX)) for f in frames])
+    places = np.clip(recognise(weights["place"], small)["person"], 0.02, 1.0) * side
+    people = [Person(float(x), float(y), max(float(u), 4.0)) for x, y, u in places]
+    head = np.stack([crop(f, p, HEAD, 64) for f, p in zip(frames, people)])
+    body = np.stack([crop(f, p, BODY, 64) for f, p in zip(frames, people)])
+    from_head, from_body = recognise(weights["head"], head), recognise(weights["body"], body)
+    facts = {k: log_softmax(v) for k, v in {**from_body, **from_head}.items() if k != "hidden"}
+    facts["background"] = log_softmax(recognise(weights["full"], small)["background"])
+    return Seen(facts, head, body, people)
+
+
+def identity_features(seen: Seen) -> Features:
+    """Change of who is seen: of the recognised facts and of the palettes of head and body."""
+    out: Features = {}
+    for fact in IDENTITY:
+        p = np.exp(seen.facts[fact])
+        step, within, _ = split(p)
+        out[f"{fact}_step"], out[f"{fact}_excess"] = step, step - within
+        out[f"{fact}_end"] = 0.5 * float(np.abs(p[:2].mean(axis=0) - p[-2:].mean(axis=0)).sum())
+    for name, pictures in (("head", seen.head), ("body", seen.body)):
+        inner = opponent(pictures[:, 8:-8:2, 16:-16:2])
+        values = np.stack([palette(x, None) for x in inner])
+        step, within, _ = split(values)
+        out[f"{name}_step"], out[f"{name}_within"] = float(np.log(step + 0.02)), float(np.log(within + 0.02))
+        out[f"{name}_gain"] = out[f"{name}_step"] - out[f"{name}_within"]
+        out[f"{name}_end"] = 0.5 * float(np.abs(values[:2].mean(axis=0) - values[-2:].mean(axis=0)).sum())
+        mean = inner.mean(axis=(1, 2)) / 64
+        for c, channel in enumerate("ybr"):
+            early, late = mean[: max(1, len(mean) // 3), c].mean(), mean[-max(1, len(mean) // 3) :, c].mean()
+            out[f"{name}_{channel}"] = abs(float(late - early))
+    return out
+
+
+def _half(rgb: np.ndarray) -> np.ndarray:
+    x = np.asarray(rgb, np.float32)
+    return np.moveaxis(halve(np.moveaxis(x, -1, 1)), 1, -1)
+
+
+def vector(features: Features, names: Tuple[str, ...]) -> np.ndarray:
+    """float32 (len(names),) of the named features."""
+    return np.array([features[name] for name in names], np.float32)

@@ -1,0 +1,156 @@
+"""Features of change in time, for smoothness and motion: what a fault does to consecutive frames.
+
+All lengths are fractions of the frame's short side and all ratios are free of units, so that the same fault gives the
+same numbers at every resolution and, as far as possible, over every content.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, Tuple
+
+import numpy as np
+
+from rewardbench_animereward.images import box, halve, luma, optical_flow, percentiles
+
+SMALL = 1e-3
+
+
+def temporal_features(frames: np.ndarray, fps: float) -> Dict[str, float]:
+    """Named features of T consecutive frames.
+
+    Args:
+        frames: uint8 (T, H, W, 3), short side about 128.
+        fps: frames per second (0 or less counts as 12).
+    """
+    y = luma(frames)
+    if len(y) < 3:
+        y = np.concatenate([y, np.repeat(y[-1:], 3 - len(y), axis=0)])
+    out: Dict[str, float] = {}
+    gain = log_gains(y)
+    _series(out, "gain", gain)
+    steady = y * np.exp(-np.concatenate([[0.0], np.cumsum(gain)]))[:, None, None].astype(np.float32)
+    steps = np.abs(np.diff(steady, axis=0)).mean(axis=(1, 2))
+    _steps(out, "step", steps)
+    level, octave = steady, 0
+    while min(level.shape[-2:]) >= 12 and octave < 4:
+        out[f"jerk{octave}"] = _jerk(level)
+        level, octave = halve(level), octave + 1
+    small = halve(steady)
+    _flow(out, small, fps if fps > 0 else 12.0)
+    return out
+
+
+def log_gains(y: np.ndarray) -> np.ndarray:
+    """Common change of brightness between consecutive frames (T - 1,), natural logarithm.
+
+    The median over pixels of the log ratio of blurred frames: what moves is a minority, a flicker is everybody.
+    """
+    coarse = halve(halve(halve(y)))
+    ratio = np.log((coarse[1:] + 12.0) / (coarse[:-1] + 12.0))
+    return np.asarray(np.median(ratio.reshape(len(ratio), -1), axis=1))
+
+
+def _series(out: Dict[str, float], name: str, x: np.ndarray) -> None:
+    out[f"{name}_abs"] = _log(np.abs(x).mean())
+    out[f"{name}_second"] = _log(np.abs(np.diff(x)).mean())
+    out[f"{name}_top"] = _log(np.sort(np.abs(x))[-3:].mean())
+
+
+def _steps(out: Dict[str, float], name: str, x: np.ndarray) -> None:
+    """Evenness of a series of step sizes: holds, jumps and their alternation."""
+    mean = float(x.mean()) + SMALL
+    upper = float(np.percentile(x, 75)) + SMALL
+    out[f"{name}_size"] = float(np.log(mean))
+    out[f"{name}_held"] = float((x < 0.2 * upper).mean())
+    out[f"{name}_half"] = float((x < 0.5 * upper).mean())
+    out[f"{name}_uneven"] = float(np.abs(np.diff(x)).mean() / mean)
+    out[f"{name}_spread"] = float(np.std(np.log(x + 0.05 * mean)))
+    out[f"{name}_peak"] = float(np.log(np.sort(x)[-2:].mean() / (np.median(x) + 0.1 * mean)))
+    centre = np.minimum(x[:-2], x[2:]) if len(x) > 2 else x[:1]
+    jump = x[1:-1] - np.maximum(x[:-2], x[2:]) if len(x) > 2 else x[:1] * 0
+    out[f"{name}_spike"] = float(np.maximum(jump, 0).mean() / mean)
+    out[f"{name}_dip"] = float(np.maximum(centre - x[1:-1], 0).mean() / mean) if len(x) > 2 else 0.0
+
+
+def _jerk(y: np.ndarray) -> float:
+    """Second over first differences: near 0 for even motion at a coarse scale, towards 1 for random change."""
+    first = np.abs(np.diff(y, axis=0))
+    second = np.abs(np.diff(y, n=2, axis=0))
+    return float(second.mean() / (first[1:].mean() + first[:-1].mean() + 0.05))
+
+
+def _flow(out: Dict[str, float], y: np.ndarray, fps: float) -> None:
+    side = min(y.shape[-2:])
+    dy, dx, texture = optical_flow(y[:-1], y[1:])
+    weight = texture / (texture + 10.0)
+    cy, cx, camera = _camera(dy, dx, weight)
+    shift = camera[:, :2] / side
+    out["shift_second"] = _log(np.abs(np.diff(shift, axis=0)).mean())
+    out["shift_size"] = _log(np.hypot(*shift.mean(axis=0)))
+    out["shift_ratio"] = float(np.abs(np.diff(shift, axis=0)).mean() / (np.abs(shift).mean() + 2e-4))
+    zoom = camera[:, 2]
+    out["zoom_second"] = _log(np.abs(np.diff(zoom)).mean())
+    ry, rx = (dy - cy) / side, (dx - cx) / side
+    speed = np.hypot(ry, rx)
+    seen = weight > 0.5
+    local = speed[seen] if seen.any() else np.zeros(1, np.float32)
+    for p, value in zip((25, 50, 75, 90, 97), percentiles(local, (25, 50, 75, 90, 97))):
+        out[f"local_p{p}"] = _log(value)
+    acceleration = np.hypot(np.diff(ry, axis=0), np.diff(rx, axis=0))
+    both = seen[1:] & seen[:-1]
+    change = acceleration[both] if both.any() else np.zeros(1, np.float32)
+    for p, value in zip((25, 50, 75, 90), percentiles(change, (25, 50, 75, 90))):
+        out[f"change_p{p}"] = _log(value)
+    rough = np.hypot(ry - box(ry, 3), rx - box(rx, 3))[seen]
+    out["rough_p50"], out["rough_p90"] = (
+        (_log(v) for v in percentiles(rough, (50, 90))) if rough.size else (_log(0.0), _log(0.0))
+    )
+    moving = speed * weight
+    series = moving.reshape(len(moving), -1)
+    top = np.sort(series, axis=1)[:, int(0.97 * series.shape[1]) :].mean(axis=1)
+    _steps(out, "pace", top * 100)
+    area = speed.mean(axis=(1, 2))
+    _steps(out, "drift", area * 100)
+    out["speed_mean"] = _log(fps * float(moving.mean()))
+    out["speed_top"] = _log(fps * float(top.mean()))
+    still = np.median(speed * (weight > 0.3), axis=0)
+    out["speed_still"] = _log(fps * float(np.percentile(still, 90)))
+    path = np.hypot(ry.sum(axis=0), rx.sum(axis=0)) / (speed.sum(axis=0) + 1e-4)
+    out["path_straight"] = float((path * speed.mean(axis=0)).sum() / (speed.mean(axis=0).sum() + 1e-6))
+
+
+def _camera(dy: np.ndarray, dx: np.ndarray, weight: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shift and zoom shared by most of the picture: fields (N, H, W) and parameters (N, 3): dy, dx, zoom.
+
+    Weighted least squares with two rounds of down-weighting what disagrees, which is the character.
+    """
+    n, h, w = dy.shape
+    rows = (np.arange(h, dtype=np.float32) - np.float32((h - 1) / 2))[:, None] / np.float32(min(h, w))
+    columns = (np.arange(w, dtype=np.float32) - np.float32((w - 1) / 2))[None, :] / np.float32(min(h, w))
+    r, c = rows[::2], columns[:, ::2]
+    dy, dx, weight = dy[:, ::2, ::2], dx[:, ::2, ::2], weight[:, ::2, ::2]
+    parameters = np.zeros((n, 3), np.float32)
+    trust = weight + 1e-4
+    for _ in range(3):
+        sw = trust.sum(axis=(1, 2))
+        sr, sc = (trust * r).sum(axis=(1, 2)), (trust * c).sum(axis=(1, 2))
+        srr = (trust * (r * r + c * c)).sum(axis=(1, 2))
+        by, bx = (trust * dy).sum(axis=(1, 2)), (trust * dx).sum(axis=(1, 2))
+        bz = (trust * (dy * r + dx * c)).sum(axis=(1, 2))
+        zero = np.zeros_like(sw)
+        system = np.stack(
+            [np.stack([sw, zero, sr], -1), np.stack([zero, sw, sc], -1), np.stack([sr, sc, srr], -1)], axis=1
+        )
+        system = system + 1e-3 * np.eye(3, dtype=np.float32)
+        parameters = np.linalg.solve(system, np.stack([by, bx, bz], -1)[..., None])[..., 0]
+        cy = parameters[:, 0, None, None] + parameters[:, 2, None, None] * r
+        cx = parameters[:, 1, None, None] + parameters[:, 2, None, None] * c
+        error = np.hypot(dy - cy, dx - cx)
+        scale = np.median(error.reshape(n, -1), axis=1)[:, None, None] + 0.05
+        trust = (weight + 1e-4) / (1 + (error / scale) ** 2)
+    cy, cx = (parameters[:, k, None, None] + parameters[:, 2, None, None] * x for k, x in ((0, rows), (1, columns)))
+    return cy, cx, parameters
+
+
+def _log(x: float) -> float:
+    return float(np.log(float(x) + 1e-4))

@@ -1,0 +1,214 @@
+"""Draw clips of the training side with known levels and keep the features of each."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+from rewardbench_animereward.mini import CONSECUTIVE, RECOGNISERS, SPREAD
+from rewardbench_animereward.scorers import REGRESSED, look, regressed_features
+
+from rewardbench.synth.codecs import h264_round_trip
+from rewardbench.synth.degradations import DEGRADATIONS, degrade
+from rewardbench.synth.recipes import SEED_TIES, Recipe, render
+from rewardbench.synth.scene import MOVING_ACTIONS, Scene
+from rewardbench.synth.splits import HELD_OUT_DEGRADATIONS, TRAIN_ENCODINGS, TRAIN_SEEDS, TRAIN_STYLES
+from rewardbench.synth.world import draw_clip
+
+Clip = NDArray[np.uint8]
+
+TREATMENTS: dict[str, float] = {
+    "flicker": 1.0,
+    "stutter": 1.6,
+    "jitter": 1.0,
+    "warp": 1.0,
+    "blur": 1.0,
+    "noise": 1.0,
+    "colour_cast": 1.3,
+    "amplitude": 1.3,
+    "freeze": 1.0,
+    "wrong_facts": 2.0,
+    "restyle": 1.6,
+    "identity_change": 2.0,
+    # private to training: losses of detail that no codec makes, kin to what codecs do
+    "mosaic": 0.8,
+    "smear": 0.8,
+    "posterise": 0.6,
+}
+"""Treatments and how often each is drawn."""
+PRIVATE = ("mosaic", "smear", "posterise")
+assert not set(HELD_OUT_DEGRADATIONS) & set(TREATMENTS)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Features and known levels of one clip.
+
+    Attributes:
+        base: number of the scene; clips of one scene form pairs.
+        treatment, severity, seed: of the recipe.
+        levels: dimensions whose level is known.
+        features: dimension -> feature name -> value.
+        facts: recognised facts, fact -> log-probabilities (frames, values).
+        scene: what was drawn.
+        encoding: constant rate factor of the round trip, or -1.
+    """
+
+    base: int
+    treatment: str
+    severity: float
+    seed: int
+    levels: dict[str, float]
+    features: dict[str, dict[str, float]]
+    facts: dict[str, NDArray[np.float32]]
+    scene: Scene
+    encoding: int
+
+
+def private_fault(clip: Clip, name: str, severity: float, seed: int) -> Clip:
+    """Loss of detail that no codec makes: block means, median smearing, few colours."""
+    rng = np.random.default_rng([seed, 6])
+    side = min(clip.shape[1:3])
+    pictures = [Image.fromarray(frame) for frame in clip]
+    if name == "mosaic":
+        size = max(2, round(int(rng.choice((3, 4, 6, 8, 12, 16))) * side / 256))
+        amount = severity * (0.9 if size <= 6 else 0.6)
+        out = []
+        for picture in pictures:
+            coarse = picture.resize((picture.width // size, picture.height // size), Image.Resampling.BOX)
+            blocks = coarse.resize(picture.size, Image.Resampling.NEAREST)
+            out.append(np.asarray(Image.blend(picture, blocks, amount)))
+        return np.stack(out)
+    if name == "smear":
+        window = 3 if severity < 0.5 else 5
+        amount = severity / 0.5 if severity < 0.5 else severity
+        smeared = [p.filter(ImageFilter.MedianFilter(window)) for p in pictures]
+        return np.stack([np.asarray(Image.blend(p, q, amount)) for p, q in zip(pictures, smeared, strict=True)])
+    step = 1 + 40 * severity
+    levels = np.clip(np.rint(np.arange(256) / step) * step, 0, 255)
+    return np.asarray(np.rint((1 - 0.7 * severity) * clip + 0.7 * severity * levels[clip]), np.uint8)
+
+
+@lru_cache(maxsize=1)
+def clean(scene: Scene, frames: int, height: int, width: int, fps: float) -> Clip:
+    return draw_clip(scene, frames=frames, height=height, width=width, fps=fps)
+
+
+def draw(recipe: Recipe, shape: dict[str, Any]) -> Clip:
+    """The clip of a recipe; what only changes pixels reuses the clean clip."""
+    if recipe.treatment in PRIVATE:
+        return private_fault(clean(recipe.base, **shape), recipe.treatment, recipe.severity, recipe.seed)
+    if recipe.treatment == "none":
+        return clean(recipe.base, **shape)
+    if recipe.treatment in DEGRADATIONS and recipe.treatment != "identity_change":
+        return degrade(clean(recipe.base, **shape), recipe.treatment, recipe.severity, recipe.seed)
+    return render(recipe, **shape)
+
+
+def levels(recipe: Recipe, shape: dict[str, Any]) -> dict[str, float]:
+    if recipe.treatment in PRIVATE:
+        known = Recipe(recipe.base, "compression", recipe.severity).levels(frames=shape["frames"], fps=shape["fps"])
+        return known  # the same dimensions stay known: detail is lost, nothing else
+    return recipe.levels(frames=shape["frames"], fps=shape["fps"])
+
+
+def recipes(scene: Scene, rng: np.random.Generator, treatments: int) -> list[Recipe]:
+    """The clean clip, a replay, and two severities of each of some treatments."""
+    out = [Recipe(scene), Recipe(scene, "replay")]
+    weights = np.array(list(TREATMENTS.values()))
+    chosen = rng.choice(list(TREATMENTS), treatments, replace=False, p=weights / weights.sum())
+    for name in chosen.tolist():
+        seed = int(rng.integers(2**31))
+        low, high = np.sort(rng.uniform(0.05, 1.0, 2))
+        if name == "wrong_facts":
+            low, high = rng.integers(1, 5) / 8, rng.integers(5, 9) / 8
+        out += [Recipe(scene, name, float(low), seed), Recipe(scene, name, float(high), seed)]
+        if name in SEED_TIES and rng.random() < 0.3:
+            out[-1] = replace(out[-2], seed=seed + 1)
+    return out
+
+
+def sampled(clip: Clip, fps: float, image: Clip) -> tuple[Clip, Clip, Clip]:
+    """The frames the plugin would get of this clip: consecutive, spread, and the first-frame image."""
+    out = []
+    for spec in (CONSECUTIVE, SPREAD):
+        frames = clip[spec.sampling.indices(len(clip), fps)]
+        assert spec.size is not None
+        height, width = spec.size.target(*clip.shape[1:3])
+        if (height, width) != frames.shape[1:3]:
+            pictures = [Image.fromarray(f).resize((width, height), Image.Resampling.BOX) for f in frames]
+            frames = np.stack([np.asarray(p) for p in pictures])
+        out.append(frames)
+    height, width = out[1].shape[1:3]
+    return out[0], out[1], np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
+
+
+def spread_rate(total: int, fps: float) -> float:
+    """Sampled frames per second of :data:`SPREAD`, as ``mini.rate`` finds it from a file's times."""
+    indices = SPREAD.sampling.indices(total, fps)
+    return float((len(indices) - 1) / (indices[-1] - indices[0]) * fps) if len(indices) > 1 else fps
+
+
+def measured(clip: Clip, fps: float, image: Clip, weights: dict[str, Any]) -> tuple[dict[str, dict[str, float]], Any]:
+    """(features of every regressed dimension, recognised facts) of decoded frames."""
+    consecutive, spread, image = sampled(clip, fps, image)
+    seen = look(spread, weights)
+    rate = spread_rate(len(clip), fps)
+    return regressed_features(REGRESSED, consecutive, fps, spread, rate, image, seen), seen.facts
+
+
+def samples(base: int, weights: dict[str, Any], treatments: int) -> list[Sample]:
+    rng = np.random.default_rng([base, 2])
+    actions = MOVING_ACTIONS if rng.random() < 0.75 else ("stand", "nod", "shake", "talk")
+    scene = Scene.sample(rng, styles=TRAIN_STYLES, seeds=TRAIN_SEEDS, actions=actions)
+    height, width = ((256, 256), (256, 256), (256, 256), (192, 256), (256, 352), (320, 320))[int(rng.integers(6))]
+    fps = float(rng.choice((8, 12, 12, 12, 16)))
+    shape = {"frames": int(rng.choice((16, 24, 24, 24, 33))), "height": height, "width": width, "fps": fps}
+    crf = TRAIN_ENCODINGS[int(rng.integers(len(TRAIN_ENCODINGS)))].crf if rng.random() < 0.85 else -1
+    image = clean(scene, **shape)[0]
+    out = []
+    for recipe in recipes(scene, rng, treatments):
+        clip = draw(recipe, shape)
+        if crf >= 0:
+            clip = h264_round_trip(clip, crf)
+        features, facts = measured(clip, fps, image, weights)
+        known = levels(recipe, shape)
+        drawn = recipe.scene() if recipe.treatment not in PRIVATE else scene
+        out.append(
+            Sample(base, recipe.treatment, recipe.severity, recipe.seed, known, features, facts, drawn, crf)
+        )
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the shards; finished shards are kept")
+    parser.add_argument("--recognisers", type=Path, required=True)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--shards", type=int, default=10)
+    parser.add_argument("--step", type=int, default=1, help="distance of shard numbers, for several processes")
+    parser.add_argument("--scenes", type=int, default=5, help="scenes per shard")
+    parser.add_argument("--treatments", type=int, default=5, help="treatments per scene, two severities each")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    weights = {name: dict(np.load(options.recognisers / f"recogniser-{name}.npz")) for name in RECOGNISERS}
+    for shard in range(options.first, options.first + options.shards * options.step, options.step):
+        path = options.out / f"clips-{shard:04d}.pickle"
+        if path.exists():
+            continue
+        scenes = range(shard * options.scenes, (shard + 1) * options.scenes)
+        part = path.with_suffix(".part")
+        part.write_bytes(pickle.dumps([s for i in scenes for s in samples(i, weights, options.treatments)]))
+        part.rename(path)
+        print(f"{path.name} done", flush=True)
+
+
+if __name__ == "__main__":
+    main()
