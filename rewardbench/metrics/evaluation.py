@@ -34,6 +34,7 @@ from rewardbench.metrics.ties import (
 )
 
 Interval = tuple[float, float]
+MAX_SLICES = 1000
 _NO_INTERVAL: Interval = (float("nan"), float("nan"))
 
 
@@ -216,7 +217,8 @@ def evaluate_pairs(
         noise: see `rewardbench.metrics.ties.sort_margins`.
 
     Raises:
-        InputError: as `pairwise_accuracy`; a slice of another length; a negative ``n_bootstrap``.
+        InputError: as `pairwise_accuracy`; a slice column of another length or with more than 1,000
+            values; a negative ``n_bootstrap``.
     """
     if n_bootstrap < 0:
         raise InputError(f"n_bootstrap is {n_bootstrap}; give the number of draws, or 0 for no intervals.")
@@ -372,6 +374,11 @@ def _slice_members(
     for column, given in slices.items():
         values = given.tolist() if isinstance(given, np.ndarray) else list(given)
         same_length(n, len(values), f'slice column "{column}"')
-        texts = np.array(["(missing)" if missing(v) else str(v) for v in values], dtype=object)
-        members[column] = {text: texts == text for text in sorted(set(texts.tolist()))}
+        parts = named_groups(["(missing)" if missing(value) else value for value in values], n)
+        if len(parts.names) > MAX_SLICES:
+            raise InputError(
+                f'slice column "{column}" has {len(parts.names)} different values; '
+                f"name a column with at most {MAX_SLICES}."
+            )
+        members[column] = {name: parts.index == k for k, name in enumerate(parts.names)}
     return members

@@ -201,6 +201,8 @@ def test_bad_input_is_refused() -> None:
         evaluate_pairs([1], [1.0], groups=["p"], n_bootstrap=-1)
     with pytest.raises(InputError, match='slice column "k" has 2 entries but human has 1'):
         evaluate_pairs([1], [1.0], groups=["p"], slices={"k": [1, 2]})
+    with pytest.raises(InputError, match='slice column "k" has 1001 different values'):
+        evaluate_pairs([1] * 1001, [1.0] * 1001, groups=["p"] * 1001, slices={"k": range(1001)})
     with pytest.raises(InputError, match="fixed_threshold is -1"):
         evaluate_pairs([1], [1.0], groups=["p"], fixed_threshold=-1.0)
     with pytest.raises(InputError, match="margin is infinite"):
