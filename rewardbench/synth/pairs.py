@@ -14,7 +14,7 @@ import numpy as np
 from rewardbench.synth.recipes import DIMENSIONS, EFFECTS, MIN_GAP, MOTION_TIE, SEED_TIES
 
 DECIDED_PER_CLUSTER = 3
-"""At most so many decided pairs a dimension are taken from one base scene."""
+"""So many decided pairs a dimension are taken from one base scene, at most."""
 TIE_SHARE = 1 / 3
 """Share of ties among a dimension's pairs."""
 
@@ -80,7 +80,11 @@ class Pair:
 
 
 def choose_pairs(
-    specimens: Sequence[Specimen], rng: np.random.Generator, *, per_dimension: int | None = None
+    specimens: Sequence[Specimen],
+    rng: np.random.Generator,
+    *,
+    per_dimension: int | None = None,
+    per_cluster: int = DECIDED_PER_CLUSTER,
 ) -> list[Pair]:
     """Pairs of every dimension: decided ones from every cluster, then ties up to :data:`TIE_SHARE`.
 
@@ -91,6 +95,7 @@ def choose_pairs(
         specimens: all clips.
         rng: chooses and orders.
         per_dimension: at most so many pairs a dimension; all that can be had if None.
+        per_cluster: at most so many decided pairs a dimension from one base scene.
     """
     clusters: dict[str, list[int]] = {}
     for i, specimen in enumerate(specimens):
@@ -104,7 +109,7 @@ def choose_pairs(
             plain = [(i, j) for i, j in combinations(members, 2) if _plain(specimens[i], specimens[j])]
             answers = {(i, j): verdict(dimension, specimens[i], specimens[j]) for i, j in plain}
             here = [pair for pair, answer in answers.items() if answer in ("A", "B")]
-            decided += [here[k] for k in rng.permutation(len(here))[:DECIDED_PER_CLUSTER]]
+            decided += [here[k] for k in rng.permutation(len(here))[:per_cluster]]
             ties += [pair for pair, answer in answers.items() if answer == "tie"]
         decided = [decided[k] for k in rng.permutation(len(decided))]
         if per_dimension is not None:
@@ -154,7 +159,10 @@ def _degradation(a: Specimen, b: Specimen) -> str:
 
 
 def write_tables(folder: Path, specimens: Iterable[Specimen], pairs: Iterable[Pair]) -> Path:
-    """Write ``clips.csv`` and, as the very last file, ``pairs.csv``; returns the latter's path."""
+    """Write ``clips.csv`` and, as the very last file, ``pairs.csv``; returns the latter's path.
+
+    ``pairs.csv`` has a label column for every dimension that some pair asks about, blank where a pair does not.
+    """
     clip_rows = []
     for s in specimens:
         row = {"video": s.video, "prompt": s.prompt, "image": s.image, "treatment": s.treatment}
@@ -162,9 +170,11 @@ def write_tables(folder: Path, specimens: Iterable[Specimen], pairs: Iterable[Pa
         row |= {f"level_{d}": _number(s.levels[d]) if d in s.levels else "" for d in DIMENSIONS}
         clip_rows.append(row)
     pair_rows = []
+    pairs = list(pairs)
+    asked = [d for d in DIMENSIONS if any(d in p.labels for p in pairs)]
     for number, p in enumerate(pairs, start=1):
         row = {"pair_id": f"p{number:05d}", "prompt": p.a.prompt, "video_a": p.a.video, "video_b": p.b.video}
-        row |= {"image": p.a.image} | {f"label_{d}": p.labels.get(d, "") for d in DIMENSIONS}
+        row |= {"image": p.a.image} | {f"label_{d}": p.labels.get(d, "") for d in asked}
         row |= {"dimension": " ".join(p.labels), "degradation": _degradation(p.a, p.b)}
         row |= {"severity_a": _number(p.a.severity), "severity_b": _number(p.b.severity), "cluster": p.a.cluster}
         pair_rows.append(row | dict(p.a.slices))

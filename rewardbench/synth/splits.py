@@ -11,7 +11,7 @@ that never saw a fault of colour cannot be asked about colour:
   the world: a cross-fade into another drawing style).
 
 So each dimension keeps several trained types: smoothness has flicker, stutter, jitter and warp; appeal has blur, noise
-and colour cast; image-video has restyle and image mismatch.
+and colour cast; image-video has restyle and wrong facts (another scene than the image's).
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ TRAIN_DEGRADATIONS: tuple[str, ...] = (
     "colour_cast",
     "freeze",
     "identity_change",
-    "caption_mismatch",
     # made by the drawn world itself, not by rewardbench.synth.degradations:
-    "restyle",
-    "image_mismatch",
     "amplitude",
+    "restyle",
+    "wrong_facts",  # caption mismatch and image mismatch: the clip shows other facts than its prompt and image
 )
 HELD_OUT_DEGRADATIONS: tuple[str, ...] = ("frame_drop", "compression", "style_drift")
 
