@@ -31,7 +31,7 @@ def list_benchmarks(output_format: options.FormatOption = "table", debug: option
         return 0
     header = ["benchmark", "version", "variants", "from", "what it is"]
     lines = [
-        [m.name, m.version, ", ".join(m.variants) or "-", registry.sources.get(m.name, ""), m.summary]
+        [m.name, m.version, ", ".join(filter(None, m.variants)) or "-", registry.sources.get(m.name, ""), m.summary]
         for m in manifests
     ]
     output.print_columns([header, *lines])

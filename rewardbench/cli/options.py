@@ -31,7 +31,7 @@ def complete_benchmark(incomplete: str) -> list[str]:
 
     names = []
     for name, manifest in load_registry().benchmarks.items():
-        names += [name, *(f"{name}:{variant}" for variant in manifest.variants)]
+        names += [name, *(f"{name}:{variant}" for variant in manifest.variants if variant)]
     return [name for name in names if name.startswith(incomplete)]
 
 

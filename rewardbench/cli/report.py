@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rewardbench.cli import options, output
+from rewardbench.cli.progress import terminal_progress
 from rewardbench.cli.run import print_outcomes
 
 
@@ -20,6 +21,7 @@ def report(
     from rewardbench.runs import rebuild_report
 
     with output.own_stdout() as stdout:
-        outcome = rebuild_report(folder)
+        with terminal_progress() as progress:
+            outcome = rebuild_report(folder, progress=progress)
         print_outcomes([outcome], output_format, stdout)
     return outcome.exit_code

@@ -15,7 +15,7 @@ from rewardbench.errors import CheckFailed, InputError, PluginError
 
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def report(folder: Path) -> None:
+    def report(folder: Path, progress: object) -> None:
         raise error
 
     monkeypatch.setattr("rewardbench.runs.rebuild_report", report)

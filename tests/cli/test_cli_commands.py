@@ -116,7 +116,9 @@ def test_report_prints_the_rebuilt_result(
     monkeypatch: pytest.MonkeyPatch, make_result: Callable[..., Result], capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = make_result(failures=[FAILURE])
-    monkeypatch.setattr("rewardbench.runs.rebuild_report", lambda folder: RunOutcome("tiny", folder, result, 3))
+    monkeypatch.setattr(
+        "rewardbench.runs.rebuild_report", lambda folder, progress: RunOutcome("tiny", folder, result, 3)
+    )
     assert main(["report", "out", "--format", "json"]) == 3
     assert Result.model_validate(json.loads(capsys.readouterr().out)) == result
 
