@@ -90,7 +90,7 @@ def accuracy_at(human: SignArray, pairs: SortedMargins, threshold: float) -> flo
 
 def checked_threshold(value: float, name: str) -> float:
     """A usable tie threshold. Raises InputError unless it is finite and at least 0."""
-    if not (np.isfinite(value) and value >= 0):
+    if not (isinstance(value, int | float | np.number) and np.isfinite(value) and value >= 0):
         raise InputError(f"{name} is {value}; a tie threshold is a finite number of at least 0.")
     return float(value)
 

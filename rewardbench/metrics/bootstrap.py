@@ -1,8 +1,8 @@
 """Intervals by the cluster bootstrap: whole prompts are drawn, because pairs of one prompt share clips and difficulty.
 
 In the simulation of ``docs/metrics.md`` (60 prompts with 8 pairs each) a nominal 95 % interval covers about 80 % when
-pairs are drawn and 94 % when prompts are. A draw is a vector of counts, how often each cluster was taken; every statistic here is computed
-from the counts alone, in blocks of draws, so memory does not grow with their number.
+pairs are drawn and 94 % when prompts are. A draw is a vector of counts, how often each cluster was taken; every
+statistic here is computed from the counts alone, in blocks of draws, so memory does not grow with their number.
 """
 
 from __future__ import annotations

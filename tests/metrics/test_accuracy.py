@@ -122,6 +122,7 @@ def test_bad_arrays_are_refused_in_one_sentence(human: list, margin: list, messa
         ({"tie_rule": -0.5}, "tie_rule is -0.5"),
         ({"tie_rule": float("nan")}, "tie_rule is nan"),
         ({"tie_rule": float("inf")}, "tie_rule is inf"),
+        ({"tie_rule": None}, "tie_rule is None"),
     ],
 )
 def test_rules_without_what_they_need_are_refused(options: dict, message: str) -> None:
