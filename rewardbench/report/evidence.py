@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rewardbench.metrics.ties import TieCurve
     from rewardbench.results import MetricRecord
 
-Number = TypeVar("Number", np.int32, np.float64)
+Number = TypeVar("Number", np.int32, np.uint8, np.float64)
 
 _REPEATING = ["prompt", "cluster", "clip_a", "clip_b", "video_a", "video_b"]
 _NEEDED = ("plugin", "label", "score", "human", "margin")
@@ -70,10 +70,7 @@ class Pairs:
 
     def __init__(self, path: Path) -> None:
         self.table = _read(path, _NEEDED)
-        self._human, self._margin = (
-            _values(self.table[name].cast("float64").fill_null(float("nan")).combine_chunks(), np.float64)
-            for name in ("human", "margin")
-        )
+        self._human, self._margin = _floats(self.table["human"]), _floats(self.table["margin"])
         self._rows: dict[tuple[str, str, str], NDArray[np.int64]] = {}
         if not self.table.num_rows:
             return
@@ -82,7 +79,7 @@ class Pairs:
         for column in ("plugin", "label", "score"):
             encoded = self.table[column].combine_chunks().dictionary_encode(null_encoding="encode")
             names.append([text or "" for text in encoded.dictionary.to_pylist()])
-            codes = codes * max(1, len(names[-1])) + _values(encoded.indices, np.int32)
+            codes = codes * max(1, len(names[-1])) + _values(encoded.indices, np.dtype(np.int32))
         present, inverse = np.unique(codes, return_inverse=True)
         order = np.argsort(inverse, kind="stable")
         for rows in np.split(order, np.cumsum(np.bincount(inverse.ravel(), minlength=len(present)))[:-1]):
@@ -128,11 +125,22 @@ def _read(path: Path, needed: tuple[str, ...], columns: list[str] | None = None)
     return table
 
 
-def _values(array: pyarrow.Array, dtype: type[Number]) -> NDArray[Number]:
-    """A column without nulls as numpy. Not ``to_numpy``, which imports pandas where it is installed."""
-    if not len(array):
-        return np.zeros(0, dtype)
-    return np.frombuffer(array.buffers()[1], dtype)[array.offset : array.offset + len(array)]
+def _values(array: pyarrow.Array, dtype: np.dtype[Number]) -> NDArray[Number]:
+    """The values of an array as numpy, anything where it is null.
+
+    Not ``to_numpy``, ``take`` with numpy indices or ``fill_null``: each imports pandas where it is installed.
+    """
+    buffer = array.buffers()[1] if len(array) else None
+    if buffer is None:
+        return np.zeros(len(array), dtype)
+    return np.frombuffer(buffer, dtype)[array.offset : array.offset + len(array)]
+
+
+def _floats(column: pyarrow.ChunkedArray) -> NDArray[np.float64]:
+    """A column of numbers as float64, NaN where it is null."""
+    array = column.cast("float64").combine_chunks()
+    known = _values(array.is_valid().cast("uint8"), np.dtype(np.uint8))
+    return np.where(known != 0, _values(array, np.dtype(np.float64)), np.nan)
 
 
 def video_hashes(path: Path) -> dict[tuple[str, str], str]:

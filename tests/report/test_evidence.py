@@ -112,6 +112,20 @@ def test_a_judge_without_a_score_name_is_found(make: Any, tmp_path: Path) -> Non
     assert margin_histogram(found) is None
 
 
+def test_a_missing_margin_abstains_and_a_missing_label_is_no_pair(make: Any, tmp_path: Path) -> None:
+    metric = make.metric()
+    rows = make.pairs(metric, 40)
+    for k in (0, 7, 8, 39):
+        rows[k]["margin"] = None
+    rows[20]["human"] = None
+    found = Pairs(make.folder(tmp_path, make.result([metric]), rows) / "pairs.parquet").of(metric)
+    assert found is not None
+    assert found.rows.tolist() == [k for k in range(40) if k != 20]
+    assert found.rows[np.isnan(found.margin)].tolist() == [0, 7, 8, 39]
+    kept = [rows[k]["margin"] for k in found.rows if rows[k]["margin"] is not None]
+    assert found.margin[np.isfinite(found.margin)].tolist() == kept
+
+
 def test_an_empty_table_has_no_rows(make: Any, tmp_path: Path) -> None:
     metric = make.metric()
     assert Pairs(make.folder(tmp_path, make.result([metric]), []) / "pairs.parquet").of(metric) is None
