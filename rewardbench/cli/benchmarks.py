@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from rewardbench.cli import options, output
+from rewardbench.cli.progress import phase_callback, terminal_progress
 
 app = typer.Typer(rich_markup_mode=None, help="List, show and make benchmarks.")
 
@@ -90,3 +91,34 @@ def _facts_of_file(name: str, label_format: str | None) -> dict[str, Any]:
         "prompts": len({comparison.prompt for comparison in found.comparisons}),
         "labels": labels,
     }
+
+
+@app.command("make", short_help="Make a benchmark with known answers from your own clips.")
+def make_benchmark(
+    clips: Annotated[Path, typer.Argument(metavar="CLIPS", help="Folder of clips; clips.csv there gives prompts.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the benchmark.")],
+    pairs: Annotated[int, typer.Option("--pairs", min=1, metavar="N", help="About so many pairs a dimension.")] = 30,
+    dimension: Annotated[
+        list[str] | None, typer.Option("--dimension", metavar="NAME", help="Make this dimension only (repeatable).")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=0.1, metavar="S", help="Cut longer clips to their first S seconds.")
+    ] = None,
+    seed: options.SeedOption = 0,
+    debug: options.DebugOption = False,
+) -> int:
+    """Write pairs with known answers and known ties: your clips and controlled degradations of them."""
+    from rewardbench.synth.make import make_probe
+
+    given: dict[str, Any] = {}
+    if dimension:
+        given["dimensions"] = tuple(dimension)
+    if seconds is not None:
+        given["seconds"] = seconds
+    with output.own_stdout() as stdout:
+        with terminal_progress() as progress:
+            table = make_probe(
+                clips, out, seed=seed, pairs_per_dimension=pairs, progress=phase_callback(progress), **given
+            )
+        output.write(str(table), stdout)
+    return 0

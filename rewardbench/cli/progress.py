@@ -27,6 +27,21 @@ def terminal_progress() -> Iterator[Progress]:
         progress.end_phase()
 
 
+def phase_callback(progress: Progress) -> Callable[[str, int, int], None]:
+    """``callback(phase, done, total)``, as long work in ``synth`` reports it, shown as phases."""
+    phase, shown = "", 0
+
+    def callback(name: str, done: int, total: int) -> None:
+        nonlocal phase, shown
+        if name != phase:
+            progress.start_phase(name, total)
+            phase, shown = name, 0
+        progress.advance(done - shown)
+        shown = done
+
+    return callback
+
+
 class PlainProgress:
     """A line when a phase starts, one every ten seconds, and one when it ends, with rate and time left."""
 

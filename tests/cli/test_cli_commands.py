@@ -213,3 +213,29 @@ def test_benchmarks_show_counts_labels_of_a_pairs_file(tmp_path: Path, capsys: p
 def test_benchmarks_show_describes_a_registered_one_without_making_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["benchmarks", "show", "anime-probe", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "anime-probe"
+
+
+def test_benchmarks_make_hands_its_options_over_and_prints_the_pairs_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def make_probe(clips: Path, out: Path, *, progress: Callable[[str, int, int], None], **settings: Any) -> Path:
+        progress("degrading", 1, 2)
+        seen.update(settings, clips=clips, out=out)
+        return out / "pairs.csv"
+
+    monkeypatch.setattr("rewardbench.synth.make.make_probe", make_probe)
+    words = "benchmarks make clips out --pairs 12 --dimension motion --dimension appeal --seconds 2 --seed 5"
+    assert main(words.split()) == 0
+    written = capsys.readouterr()
+    assert written.out == "out/pairs.csv\n"
+    assert "degrading" in written.err
+    assert seen == {
+        "clips": Path("clips"),
+        "out": Path("out"),
+        "pairs_per_dimension": 12,
+        "dimensions": ("motion", "appeal"),
+        "seconds": 2.0,
+        "seed": 5,
+    }

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from rewardbench.cli.progress import PlainProgress, RichProgress, describe_rate, describe_seconds
+from rewardbench.cli.progress import PlainProgress, RichProgress, describe_rate, describe_seconds, phase_callback
 
 
 class Clock:
@@ -89,3 +89,18 @@ def test_the_terminal_display_names_phase_count_and_messages(
     assert "4/4" in written.err
     assert "clip [b] failed" in written.err
     assert written.err.endswith("done\n")
+
+
+def test_counts_become_phases() -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = PlainProgress(stream, clock)
+    callback = phase_callback(progress)
+    for name, total in (("drawing", 2), ("writing", 3)):
+        for done in range(total + 1):
+            callback(name, done, total)
+            clock.now += 1.0
+    progress.end_phase()
+    assert [line for line in stream.getvalue().splitlines() if "in" in line and "/s" in line] == [
+        "drawing: 2 in 3.0 s (0.7/s)",
+        "writing: 3 in 4.0 s (0.8/s)",
+    ]
