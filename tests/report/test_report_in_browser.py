@@ -71,6 +71,8 @@ def test_page_opens_quietly_and_fits(browser: Any, page: Path, width: int, heigh
         " && !e.closest('.scroll, nav ul, svg, .skip')).map(e => e.outerHTML.slice(0, 80))"
     )
     assert sticking_out == []
+    pictures = "[...document.images].filter(i => i.checkVisibility()).map(i => i.complete && i.naturalWidth > 200)"
+    assert set(browser.evaluate(pictures)) == {True}
     background = browser.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == ("rgb(20, 23, 26)" if dark else "rgb(255, 255, 255)")
     assert browser.complaints() == []
