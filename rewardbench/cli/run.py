@@ -143,12 +143,16 @@ def print_outcomes(outcomes: list[RunOutcome], output_format: str, stdout: Any) 
 
 
 def _print_notes(outcome: RunOutcome) -> None:
+    """Warnings, failures (clips that failed alike are one line) and where everything is, on standard error."""
     for warning in outcome.result.warnings:
         output.error_line(f"rewardbench: warning: {warning}")
-    failures = outcome.result.failures
-    for failure in failures[:SHOWN_FAILURES]:
-        output.error_line(f"rewardbench: failed: {failure.video} ({failure.plugin}): {failure.error}")
-    if len(failures) > SHOWN_FAILURES:
-        rest = len(failures) - SHOWN_FAILURES
-        output.error_line(f"rewardbench: failed: {rest} more, listed in {outcome.folder / 'result.json'}")
+    alike: dict[tuple[str, str], list[str]] = {}
+    for failure in outcome.result.failures:
+        alike.setdefault((failure.plugin, failure.error), []).append(failure.video)
+    for (plugin, error), videos in list(alike.items())[:SHOWN_FAILURES]:
+        also = f" and {len(videos) - 1:,} more" if len(videos) > 1 else ""
+        output.error_line(f"rewardbench: failed: {videos[0]}{also} ({plugin}): {error}")
+    if len(alike) > SHOWN_FAILURES:
+        rest = sum(len(videos) for videos in list(alike.values())[SHOWN_FAILURES:])
+        output.error_line(f"rewardbench: failed: {rest:,} more, listed in {outcome.folder / 'result.json'}")
     output.error_line(f"{outcome.benchmark}: result.json and report.html are in {outcome.folder}")

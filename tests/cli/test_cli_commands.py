@@ -28,7 +28,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, make_result: Callable[..., Result], t
         progress.start_phase("scoring", 1)
         outcomes = []
         for number, name in enumerate(settings.benchmarks):
-            failures = [FAILURE] * 12 if number else []
+            failures = [{**FAILURE, "error": f"frame {k} is damaged"} for k in range(12)] if number else []
+            failures += failures[:1] * 4
             result = make_result(failures=failures, warnings=["all scores are equal"])
             outcomes.append(RunOutcome(name, tmp_path / name, result, 3 if failures else 0))
         return outcomes
@@ -96,8 +97,9 @@ def test_run_on_two_benchmarks_prints_a_list_and_ends_with_the_worse_code(
 ) -> None:
     assert main(["run", "--plugin", "random", "--benchmark", "p", "--benchmark", "q", "--format", "json"]) == 3
     written = capsys.readouterr()
-    assert [len(result["failures"]) for result in json.loads(written.out)] == [0, 12]
-    assert written.err.count("a.mp4 is not a video") == 10
+    assert [len(result["failures"]) for result in json.loads(written.out)] == [0, 16]
+    assert written.err.count("is damaged") == 10
+    assert "failed: a.mp4 and 4 more (random): frame 0 is damaged" in written.err
     assert f"2 more, listed in {tmp_path / 'q' / 'result.json'}" in written.err
 
 
