@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import runpy
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,6 +43,7 @@ def install_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     site = tmp_path / "third-party-site"
     site.mkdir()
     monkeypatch.syspath_prepend(str(site))
+    installed: list[str] = []
 
     def install(name: str, source: str, *, distribution: str | None = None) -> str:
         module = f"third_party_{name.replace('-', '_')}"
@@ -49,11 +53,22 @@ def install_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution or module}\nVersion: 1.0\n")
         with open(info / "entry_points.txt", "a", encoding="utf-8") as stream:
             stream.write(f"[rewardbench]\n{name} = {module}\n" if stream.tell() == 0 else f"{name} = {module}\n")
+        installed.append(module)
+        importlib.invalidate_caches()
         load_registry.cache_clear()
         return module
 
     yield install
+    for module in installed:
+        sys.modules.pop(module, None)
     load_registry.cache_clear()
+
+
+@pytest.fixture
+def brightness(install_plugin: InstallPlugin) -> None:
+    """The third-party plugin of ``tests/scoring/brightness.py``, installed for the length of a test."""
+    source = runpy.run_path(str(ROOT / "tests" / "scoring" / "brightness.py"))["SOURCE"]
+    install_plugin("brightness", source)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib import metadata
 
-from rewardbench.errors import InputError
+from rewardbench.errors import ClipError, InputError
 from rewardbench.registry import RewardChoice
 from rewardbench.scoring.progress import Progress
 from rewardbench.scoring.store import ScoreStore
@@ -132,12 +132,8 @@ class Contents:
         if path not in self._known:
             try:
                 self._known[path] = self._store.content_hash(path)
-            except FileNotFoundError:
-                self.errors[path] = f"{path} does not exist"
-            except IsADirectoryError:
-                self.errors[path] = f"{path} is a folder, not a clip"
-            except OSError as error:
-                self.errors[path] = f"{path} cannot be read ({error.strerror or error})"
+            except ClipError as error:
+                self.errors[path] = str(error)
         return self._known.get(path)
 
 

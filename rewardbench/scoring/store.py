@@ -111,16 +111,19 @@ class ScoreStore:
         """SHA-256 of a file, remembered while its size and modification time stay the same.
 
         Raises:
-            OSError: if the file cannot be read.
+            ClipError: if the file is missing, empty or cannot be read.
         """
         from rewardbench.video import content_hash
 
-        status = os.stat(path)
+        try:
+            status = os.stat(path)
+        except (OSError, ValueError):
+            return content_hash(path)  # says in its own words what is wrong
         full = os.path.abspath(path)
         known = self._db.execute("SELECT size, mtime_ns, sha256 FROM files WHERE path = ?", (full,)).fetchone()
         if known is not None and known[:2] == (status.st_size, status.st_mtime_ns):
             return str(known[2])
-        digest = content_hash(Path(path))
+        digest = content_hash(path)
         if self.path is not None:
             row = (full, status.st_size, status.st_mtime_ns, digest)
             self._write("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", [row])

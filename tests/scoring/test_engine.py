@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 
@@ -17,13 +16,6 @@ from rewardbench.scoring.scorer import Scorer
 from rewardbench.scoring.store import ScoreStore
 from rewardbench_plugin import Clip
 
-_spec = importlib.util.spec_from_file_location("brightness_source", Path(__file__).with_name("brightness.py"))
-assert _spec is not None
-assert _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_module)
-SOURCE: str = _module.SOURCE
-
 
 @pytest.fixture
 def clips(tiny_clips: list[Path]) -> dict[str, Clip]:
@@ -33,6 +25,7 @@ def clips(tiny_clips: list[Path]) -> dict[str, Clip]:
 def score(
     clips, store, *, dimensions=None, timeout=60.0, decode_timeout=60.0, batch_size=None, device="cpu", **options
 ):
+    device = options.pop("device", "cpu")
     choice, model = choose_reward("brightness", options=options, dimensions=dimensions)
     settings = EngineSettings(
         workers=2, device=device, batch_size=batch_size, score_timeout=timeout, decode_timeout=decode_timeout
@@ -55,8 +48,7 @@ def expected(clips):
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
-def test_scores_are_right_whatever_the_batch_size(install_plugin, clips, batch_size) -> None:
-    install_plugin("brightness", SOURCE)
+def test_scores_are_right_whatever_the_batch_size(brightness, clips, batch_size) -> None:
     values, scorer, sessions = score(clips, ScoreStore(None), batch_size=batch_size)
     assert values == expected(clips)
     assert not scorer.failures.sentences
@@ -64,8 +56,7 @@ def test_scores_are_right_whatever_the_batch_size(install_plugin, clips, batch_s
     assert sessions[0].peak_memory["resident"] > 0
 
 
-def test_what_is_stored_is_not_scored_again(install_plugin, clips, tmp_path) -> None:
-    install_plugin("brightness", SOURCE)
+def test_what_is_stored_is_not_scored_again(brightness, clips, tmp_path) -> None:
     log = tmp_path / "asked"
     store = ScoreStore(tmp_path / "s.sqlite")
     first = dict(list(clips.items())[:2])
@@ -77,8 +68,7 @@ def test_what_is_stored_is_not_scored_again(install_plugin, clips, tmp_path) -> 
     assert sessions == [None], "with nothing to do no process is started"
 
 
-def test_a_clip_under_two_names_is_scored_once(install_plugin, clips, tmp_path) -> None:
-    install_plugin("brightness", SOURCE)
+def test_a_clip_under_two_names_is_scored_once(brightness, clips, tmp_path) -> None:
     name, clip = next(iter(clips.items()))
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(Path(clip.video).read_bytes())
@@ -89,8 +79,7 @@ def test_a_clip_under_two_names_is_scored_once(install_plugin, clips, tmp_path) 
     assert values[name] == values["copy"]
 
 
-def test_another_prompt_is_another_clip(install_plugin, clips, tmp_path) -> None:
-    install_plugin("brightness", SOURCE)
+def test_another_prompt_is_another_clip(brightness, clips, tmp_path) -> None:
     clip = next(iter(clips.values()))
     log = tmp_path / "asked"
     both = {"a": Clip("a", clip.video, "a cat"), "b": Clip("b", clip.video, "a dog")}
@@ -113,8 +102,7 @@ def test_another_prompt_is_another_clip(install_plugin, clips, tmp_path) -> None
         ("decode-hang", "no answer within 3 s (--decode-timeout)"),
     ],
 )
-def test_a_bad_clip_costs_that_clip_only(install_plugin, clips, fault, sentence) -> None:
-    install_plugin("brightness", SOURCE)
+def test_a_bad_clip_costs_that_clip_only(brightness, clips, fault, sentence) -> None:
     limits = {"timeout": 3.0} if fault == "hang" else {"decode_timeout": 3.0} if fault == "decode-hang" else {}
     values, scorer, _ = score(clips, ScoreStore(None), fault=fault, at="clip3", **limits)
     right = expected(clips)
@@ -124,23 +112,20 @@ def test_a_bad_clip_costs_that_clip_only(install_plugin, clips, fault, sentence)
     assert sentence in scorer.failures.sentences[0, "clip3.mp4"]
 
 
-def test_nan_is_an_abstention_not_a_failure(install_plugin, clips) -> None:
-    install_plugin("brightness", SOURCE)
+def test_nan_is_an_abstention_not_a_failure(brightness, clips) -> None:
     values, scorer, _ = score(clips, ScoreStore(None), fault="nan", at="clip3")
     assert values["clip3.mp4"] is None
     assert not scorer.failures.sentences
 
 
-def test_running_out_of_memory_halves_the_batch(install_plugin, clips) -> None:
-    install_plugin("brightness", SOURCE)
+def test_running_out_of_memory_halves_the_batch(brightness, clips) -> None:
     values, scorer, sessions = score(clips, ScoreStore(None), fault="memory", room="1", batch_size=6)
     assert values == expected(clips)
     assert not scorer.failures.sentences
     assert sessions[0].batch_size == 1
 
 
-def test_a_plugin_that_always_hangs_is_given_up(install_plugin, clips) -> None:
-    install_plugin("brightness", SOURCE)
+def test_a_plugin_that_always_hangs_is_given_up(brightness, clips) -> None:
     values, scorer, _ = score(clips, ScoreStore(None), fault="hang", at="clip", timeout=1.0, batch_size=1)
     assert values == {}
     sentences = scorer.failures.sentences
@@ -156,26 +141,23 @@ def test_a_plugin_that_always_hangs_is_given_up(install_plugin, clips) -> None:
         ({"device": "cuda:7"}, "device 'cuda:7' cannot be used here"),
     ],
 )
-def test_a_broken_plugin_ends_the_run_in_one_sentence(install_plugin, clips, options, sentence) -> None:
-    install_plugin("brightness", SOURCE)
+def test_a_broken_plugin_ends_the_run_in_one_sentence(brightness, clips, options, sentence) -> None:
     with pytest.raises(PluginError, match=sentence) as caught:
         score(clips, ScoreStore(None), **options)
     assert "\n" not in str(caught.value)
 
 
-def test_missing_and_unreadable_files_fail_alone(install_plugin, clips, tmp_path) -> None:
-    install_plugin("brightness", SOURCE)
+def test_missing_and_unreadable_files_fail_alone(brightness, clips, tmp_path) -> None:
     junk = tmp_path / "junk.mp4"
     junk.write_bytes(b"this is not a video" * 50)
     more = {**clips, "gone": Clip("gone", str(tmp_path / "gone.mp4")), "junk": Clip("junk", str(junk))}
     values, scorer, _ = score(more, ScoreStore(None))
     assert values == expected(clips)
-    assert scorer.failures.of(0, "gone") == f"{tmp_path / 'gone.mp4'} does not exist"
+    assert scorer.failures.of(0, "gone") == f"{tmp_path / 'gone.mp4'}: no such file"
     assert str(junk) in (scorer.failures.of(0, "junk") or "")
 
 
-def test_only_the_dimensions_asked_for(install_plugin, clips) -> None:
-    install_plugin("brightness", SOURCE)
+def test_only_the_dimensions_asked_for(brightness, clips) -> None:
     store = ScoreStore(None)
     values, scorer, _ = score(clips, store, dimensions=["darkness"])
     assert scorer.jobs[0].dimensions == ("darkness",)
@@ -183,8 +165,7 @@ def test_only_the_dimensions_asked_for(install_plugin, clips) -> None:
     assert values["clip0.mp4"] == pytest.approx(1 - 20 / 255, abs=0.012)
 
 
-def test_no_process_outlives_the_engine(install_plugin, clips) -> None:
-    install_plugin("brightness", SOURCE)
+def test_no_process_outlives_the_engine(brightness, clips) -> None:
     before = _children()
     with pytest.raises(PluginError):
         score(clips, ScoreStore(None), fault="shape")
@@ -197,8 +178,7 @@ def _children() -> set[str]:
     return {pid for t in task.iterdir() for pid in (t / "children").read_text().split()}
 
 
-def test_two_plugins_share_one_decode(install_plugin, clips, monkeypatch, tmp_path) -> None:
-    install_plugin("brightness", SOURCE)
+def test_two_plugins_share_one_decode(brightness, clips, monkeypatch, tmp_path) -> None:
     counter = tmp_path / "reads"
     site = tmp_path / "third-party-site"
     (site / "sitecustomize.py").write_text(

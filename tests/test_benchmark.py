@@ -1,0 +1,158 @@
+"""Pairs files, clip tables and what is refused in them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rewardbench.benchmark import load_benchmark, locate, read_clip_table, read_pairs, read_table
+from rewardbench.errors import InputError
+
+HEADER = "pair_id,prompt,video_a,video_b,label_VQ,label_MQ"
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_own_layout(tmp_path: Path) -> None:
+    file = write(tmp_path / "p.csv", HEADER, "x,a cat,a.mp4,sub/b.mp4,A,tie", "y,a cat,a.mp4,c.mp4,b,")
+    benchmark = read_pairs(file)
+    assert benchmark.labels == ("VQ", "MQ")
+    assert [dict(c.labels) for c in benchmark.comparisons] == [{"VQ": 1, "MQ": 0}, {"VQ": -1}]
+    assert [c.pair_id for c in benchmark.comparisons] == ["x", "y"]
+    assert list(benchmark.clips) == ["a.mp4", "sub/b.mp4", "c.mp4"], "a clip of two pairs stands once"
+    assert benchmark.clips["sub/b.mp4"].video == str(tmp_path / "sub" / "b.mp4")
+    assert benchmark.has_clips
+
+
+@pytest.mark.shared
+def test_videoalign_layout_is_read_as_it_is(shared: Path) -> None:
+    benchmark = read_pairs(shared / "data" / "videoalign" / "pairs.csv")
+    assert benchmark.labels == ("VQ", "MQ", "TA")
+    assert [dict(c.labels) for c in benchmark.comparisons] == [
+        {"VQ": -1, "MQ": -1, "TA": 1},
+        {"VQ": 0, "MQ": 0, "TA": 1},
+    ]
+    assert all(Path(clip.video).is_file() for clip in benchmark.clips.values())
+
+
+def test_the_same_file_under_two_prompts_is_two_clips(tmp_path: Path) -> None:
+    file = write(tmp_path / "p.csv", "prompt,video_a,video_b,label_X", "one,a.mp4,b.mp4,A", "two,a.mp4,./b.mp4,B")
+    benchmark = read_pairs(file)
+    assert [(c.prompt, Path(c.video).name) for c in benchmark.clips.values()] == [
+        ("one", "a.mp4"),
+        ("one", "b.mp4"),
+        ("two", "a.mp4"),
+        ("two", "b.mp4"),
+    ]
+
+
+def test_a_file_without_clips_has_a_side_for_every_pair(tmp_path: Path) -> None:
+    file = write(tmp_path / "p.csv", "prompt,vote,m_A,m_B", "a,A,1,2", "b,same,3,4")
+    benchmark = read_pairs(file, labels=["vote"])
+    assert not benchmark.has_clips
+    assert list(benchmark.clips) == ["0#A", "0#B", "1#A", "1#B"]
+    assert [c.labels["vote"] for c in benchmark.comparisons] == [1, 0]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_other_formats_give_the_same_pairs(tmp_path: Path, kind: str) -> None:
+    rows = [{"prompt": "p", "video_a": "a.mp4", "video_b": "b.mp4", "label_X": "A", "seed": 3}]
+    rows.append({"prompt": "q", "video_a": "a.mp4", "video_b": "c.mp4", "label_X": None, "seed": None})
+    file = tmp_path / f"p.{kind}"
+    if kind == "jsonl":
+        file.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    benchmark = read_pairs(file)
+    assert [dict(c.labels) for c in benchmark.comparisons] == [{"X": 1}, {}]
+    assert benchmark.comparisons[0].row["seed"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        ([HEADER], "holds no pairs"),
+        (["prompt,video_a,label_X", "p,a.mp4,A"], "has the column 'video_a' but not 'video_b'"),
+        (["prompt,video_a,video_b", "p,a.mp4,b.mp4"], "has no label_<DIMENSION> column"),
+        ([HEADER, "x,p,a.mp4,b.mp4,A,A", "x,p,a.mp4,c.mp4,A,A"], "pair_id 'x' stands 2 times"),
+        ([HEADER, ",p,a.mp4,b.mp4,A,A"], "row 1: pair_id is empty"),
+        ([HEADER, "x,p,a.mp4,b.mp4,better,A"], "row 1: label 'better' in column 'label_VQ' is not A, B, tie or same"),
+        ([HEADER, "x,p,a.mp4,b.mp4,leftvote,A"], "--label-format genai"),
+        ([HEADER, "x,p,../../etc/passwd,b.mp4,A,A"], "leads out of the folder"),
+        ([HEADER, "x,p,/etc/passwd,b.mp4,A,A"], "leads out of the folder"),
+        ([HEADER, "x,p,file:///etc/passwd,b.mp4,A,A"], "leads out of the folder"),
+        ([HEADER, "x,p,,b.mp4,A,A"], "row 1: the clip's path is empty"),
+        ([HEADER, "x,p,a.mp4"], "row 1 has 3 cells where the header has 6"),
+        (["prompt,prompt,video_a,video_b,label_X", "p,p,a,b,A"], "has the column 'prompt' twice"),
+    ],
+)
+def test_bad_files_end_in_one_sentence(tmp_path: Path, lines: list[str], sentence: str) -> None:
+    file = write(tmp_path / "p.csv", *lines)
+    with pytest.raises(InputError) as caught:
+        read_pairs(file)
+    assert sentence in str(caught.value)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("p.csv", b"", "is empty"),
+        ("p.csv", b"a,b\n\xff\xfe\x00,1\n", "cannot be read"),
+        ("p.parquet", b"not parquet", "cannot be read"),
+        ("p.jsonl", b"[1, 2]\n", "line 1 is not a JSON object"),
+        ("p.xlsx", b"PK", "is not a .csv, .parquet or .jsonl file"),
+    ],
+)
+def test_unreadable_tables(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=sentence):
+        read_table(tmp_path / name)
+
+
+def test_unknown_benchmarks_name_the_nearest() -> None:
+    with pytest.raises(InputError, match="did you mean 'anime-probe'"):
+        load_benchmark("anime-prob")
+    with pytest.raises(InputError, match="nowhere.csv"):
+        load_benchmark("nowhere.csv")
+
+
+def test_label_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
+    file = write(tmp_path / "p.csv", HEADER, "x,p,a.mp4,b.mp4,A,A")
+    with pytest.raises(InputError, match="has no label column 'VG'.*did you mean 'VQ'"):
+        read_pairs(file, labels=["VG"])
+
+
+def test_locate_keeps_names_inside(tmp_path: Path) -> None:
+    assert locate(tmp_path, "a/../b.mp4", "t") == str(tmp_path / "b.mp4")
+    assert locate(tmp_path, f"file://{tmp_path}/c%20d.mp4", "t") == str(tmp_path / "c d.mp4")
+    assert locate(tmp_path, "https://example.org/a.mp4", "t") == "https://example.org/a.mp4"
+    with pytest.raises(InputError):
+        locate(tmp_path, "a/../../b.mp4", "t")
+
+
+def test_clip_table(tmp_path: Path) -> None:
+    file = write(tmp_path / "c.csv", "video,prompt,seed", "a.mp4,a cat,1", "a.mp4,a dog,2")
+    clips = read_clip_table(file)
+    assert [(c.prompt, c.metadata["seed"]) for c in clips] == [("a cat", "1"), ("a dog", "2")]
+    assert len({c.clip_id for c in clips}) == 2
+    with pytest.raises(InputError, match="no column 'video'"):
+        read_clip_table(write(tmp_path / "d.csv", "path", "a.mp4"))
+    with pytest.raises(InputError, match="stands twice"):
+        read_clip_table(write(tmp_path / "e.csv", "video,clip_id", "a.mp4,1", "b.mp4,1"))
+
+
+def test_limit_keeps_the_first_pairs_and_their_clips(tmp_path: Path) -> None:
+    file = write(tmp_path / "p.csv", HEADER, "x,p,a.mp4,b.mp4,A,A", "y,p,c.mp4,d.mp4,A,A")
+    limited = read_pairs(file).limited(1)
+    assert [c.pair_id for c in limited.comparisons] == ["x"]
+    assert list(limited.clips) == ["a.mp4", "b.mp4"]
