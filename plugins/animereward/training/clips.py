@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from attributes import VALUES
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
+from recognisers import OUTPUTS, SIZE
 from rewardbench_animereward.mini import CONSECUTIVE, RECOGNISERS, SPREAD
-from rewardbench_animereward.scorers import REGRESSED, look, regressed_features
+from rewardbench_animereward.scorers import REGRESSED, Crops, find, read, regressed_features
 
 from rewardbench.synth.codecs import h264_round_trip
 from rewardbench.synth.degradations import DEGRADATIONS, degrade
@@ -56,7 +58,8 @@ class Sample:
         treatment, severity, seed: of the recipe.
         levels: dimensions whose level is known.
         features: dimension -> feature name -> value.
-        facts: recognised facts, fact -> log-probabilities (frames, values).
+        crops: what the recognisers are shown; what they see is worked out when the heads are trained, so that they
+            may be trained at the same time.
         scene: what was drawn.
         encoding: constant rate factor of the round trip, or -1.
     """
@@ -67,7 +70,7 @@ class Sample:
     seed: int
     levels: dict[str, float]
     features: dict[str, dict[str, float]]
-    facts: dict[str, NDArray[np.float32]]
+    crops: Crops
     scene: Scene
     encoding: int
 
@@ -156,12 +159,13 @@ def spread_rate(total: int, fps: float) -> float:
     return float((len(indices) - 1) / (indices[-1] - indices[0]) * fps) if len(indices) > 1 else fps
 
 
-def measured(clip: Clip, fps: float, image: Clip, weights: dict[str, Any]) -> tuple[dict[str, dict[str, float]], Any]:
-    """(features of every regressed dimension, recognised facts) of decoded frames."""
+def measured(clip: Clip, fps: float, image: Clip, weights: dict[str, Any]) -> tuple[dict[str, dict[str, float]], Crops]:
+    """(features of every regressed dimension and of the activity, crops) of decoded frames."""
     consecutive, spread, image = sampled(clip, fps, image)
-    seen = look(spread, weights)
+    crops = find(spread, weights["place"])
     rate = spread_rate(len(clip), fps)
-    return regressed_features(REGRESSED, consecutive, fps, spread, rate, image, seen), seen.facts
+    wanted = (*REGRESSED, "activity")
+    return regressed_features(wanted, consecutive, fps, spread, rate, image, read(crops, weights)), crops
 
 
 def samples(base: int, weights: dict[str, Any], treatments: int) -> list[Sample]:
@@ -178,12 +182,26 @@ def samples(base: int, weights: dict[str, Any], treatments: int) -> list[Sample]
         clip = draw(recipe, shape)
         if crf >= 0:
             clip = h264_round_trip(clip, crf)
-        features, facts = measured(clip, fps, image, weights)
+        features, crops = measured(clip, fps, image, weights)
         known = levels(recipe, shape)
         drawn = recipe.scene() if recipe.treatment not in PRIVATE else scene
-        out.append(
-            Sample(base, recipe.treatment, recipe.severity, recipe.seed, known, features, facts, drawn, crf)
-        )
+        out.append(Sample(base, recipe.treatment, recipe.severity, recipe.seed, known, features, crops, drawn, crf))
+    return out
+
+
+def read_recognisers(folder: Path) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """Tensors of each recogniser. One that is not there yet sees nothing (all its outputs are 0), but ``place`` must be."""
+    out = {}
+    for name in RECOGNISERS:
+        path = folder / f"recogniser-{name}.npz"
+        if path.exists():
+            out[name] = dict(np.load(path))
+        else:
+            sizes = {fact: len(values) for fact, values in VALUES.items()}
+            out[name] = {"hidden.weight": np.zeros((1, 3 * SIZE[name] ** 2), np.float32), "hidden.bias": np.zeros(1, np.float32)}
+            for fact in OUTPUTS[name]:
+                out[name][f"head.{fact}.weight"] = np.zeros((sizes[fact], 1), np.float32)
+                out[name][f"head.{fact}.bias"] = np.zeros(sizes[fact], np.float32)
     return out
 
 
@@ -198,7 +216,7 @@ def main() -> None:
     parser.add_argument("--treatments", type=int, default=5, help="treatments per scene, two severities each")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    weights = {name: dict(np.load(options.recognisers / f"recogniser-{name}.npz")) for name in RECOGNISERS}
+    weights = read_recognisers(options.recognisers)
     for shard in range(options.first, options.first + options.shards * options.step, options.step):
         path = options.out / f"clips-{shard:04d}.pickle"
         if path.exists():

@@ -6,16 +6,18 @@ import argparse
 import itertools
 import json
 import pickle
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from clips import Sample
+from clips import Sample, read_recognisers
 from numpy.typing import NDArray
 from rewardbench_animereward.captions import STATED, VALUES
 from rewardbench_animereward.mini import RECOGNISERS
-from rewardbench_animereward.scorers import REGRESSED
+from rewardbench_animereward.networks import classify, log_softmax, regress
+from rewardbench_animereward.scorers import ACTIVITY, REGRESSED, identity_features, read
 from safetensors.numpy import save_file
 from torch import nn
 from torch.nn import functional as F
@@ -26,11 +28,26 @@ Floats = NDArray[np.float32]
 HIDDEN, SECOND = 48, 16
 
 
-def load(folder: Path) -> list[Sample]:
-    return [s for p in sorted(folder.glob("clips-????.pickle")) for s in pickle.loads(p.read_bytes())]
+@dataclass(frozen=True)
+class Seen(Sample):
+    """A sample with what the recognisers see in it: ``facts``, fact -> log-probabilities (frames, values)."""
+
+    facts: dict[str, Floats] = field(default_factory=dict)
 
 
-def pairs(samples: list[Sample], dimension: str) -> NDArray[np.float32]:
+def load(folder: Path, recognisers: Path) -> list[Seen]:
+    """The cached clips, looked at with the trained recognisers."""
+    weights = read_recognisers(recognisers)
+    out = []
+    for path in sorted(folder.glob("clips-????.pickle")):
+        for sample in pickle.loads(path.read_bytes()):
+            seen = read(sample.crops, weights)
+            sample.features["character"].update(identity_features(seen))
+            out.append(Seen(**vars(sample), facts=dict(seen.facts)))
+    return out
+
+
+def pairs(samples: list[Seen], dimension: str) -> NDArray[np.float32]:
     """Pairs with a known answer, float32 (P, 3): rows of A and B, and +1 (A is better), -1 or 0 (a tie).
 
     The rule is that of ``recipes.verdict``: at most one of the clips is lowered in the dimension, or both by the same
@@ -67,20 +84,25 @@ def verdict(a: Sample, b: Sample, dimension: str) -> int | None:
 class Head(nn.Module):
     """Two tanh layers and a sigmoid; see ``networks.regress``."""
 
-    def __init__(self, features: int, generator: torch.Generator) -> None:
+    def __init__(self, features: int, generator: torch.Generator, outputs: int = 1) -> None:
         super().__init__()
-        sizes = ((features, HIDDEN), (HIDDEN, SECOND), (SECOND, 1))
+        sizes = ((features, HIDDEN), (HIDDEN, SECOND), (SECOND, outputs))
         self.w = nn.ParameterList(torch.randn(s, generator=generator) / s[0] ** 0.5 for s in sizes)
         self.b = nn.ParameterList(torch.zeros(s[1]) for s in sizes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (N,)."""
+        """Logits (N,), or (N, K) of a classifier."""
         x = torch.tanh(x @ self.w[0] + self.b[0])
         x = torch.tanh(x @ self.w[1] + self.b[1])
-        return (x @ self.w[2] + self.b[2])[:, 0]
+        out = x @ self.w[2] + self.b[2]
+        return out[:, 0] if out.shape[1] == 1 else out
+
+    def export(self, member: int) -> dict[str, Floats]:
+        named = {f"{member}.w{i}": self.w[i] for i in range(3)} | {f"{member}.b{i}": self.b[i] for i in range(3)}
+        return {k: v.detach().numpy() for k, v in named.items()}
 
 
-def train_member(x: Floats, level: Floats, base: NDArray[np.int64], known_pairs: Floats, seed: int, steps: int) -> Head:
+def train_member(x: Floats, level: Floats, known_pairs: Floats, seed: int, steps: int) -> Head:
     """One ensemble member: the levels are regressed, decided pairs kept apart and ties together."""
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -115,7 +137,7 @@ def train_member(x: Floats, level: Floats, base: NDArray[np.int64], known_pairs:
     return head
 
 
-def table(samples: list[Sample], dimension: str) -> tuple[tuple[str, ...], Floats, Floats]:
+def table(samples: list[Seen], dimension: str) -> tuple[tuple[str, ...], Floats, Floats]:
     """(feature names, features (N, F), levels (N,), NaN where unknown)."""
     names = tuple(sorted(samples[0].features[dimension]))
     x = np.array([[s.features[dimension][n] for n in names] for s in samples], np.float32)
@@ -123,36 +145,64 @@ def table(samples: list[Sample], dimension: str) -> tuple[tuple[str, ...], Float
 
 
 def train_dimension(
-    samples: list[Sample], dimension: str, members: int, steps: int, held_out: NDArray[np.bool_] | None = None
+    samples: list[Seen], dimension: str, members: int, steps: int, held_out: NDArray[np.bool_]
 ) -> tuple[tuple[str, ...], dict[str, Floats]]:
     """(feature names, tensors); rows of ``held_out`` take no part."""
     names, x, level = table(samples, dimension)
-    if held_out is not None:
-        level = np.where(held_out, np.nan, level).astype(np.float32)
+    level = np.where(held_out, np.nan, level).astype(np.float32)
     used = ~np.isnan(level)
     mean = x[used].mean(axis=0)
     scale = x[used].std(axis=0) + 1e-2
     standard = np.clip((x - mean) / scale, -4, 4).astype(np.float32)
     found = pairs(samples, dimension)
-    if held_out is not None and len(found):
+    if len(found):
         found = found[~held_out[found[:, 0].astype(int)] & ~held_out[found[:, 1].astype(int)]]
-    base = np.array([s.base for s in samples])
     tensors: dict[str, Floats] = {"mean": mean.astype(np.float32), "scale": scale.astype(np.float32)}
     for m in range(members):
-        head = train_member(standard, level, base, found, m, steps)
-        for i in range(3):
-            tensors[f"{m}.w{i}"] = head.w[i].detach().numpy()
-            tensors[f"{m}.b{i}"] = head.b[i].detach().numpy()
+        tensors.update(train_member(standard, level, found, m, steps).export(m))
+    return names, tensors
+
+
+def train_activity(
+    samples: list[Seen], fact: str, members: int, steps: int, held_out: NDArray[np.bool_]
+) -> tuple[tuple[str, ...], dict[str, Floats]]:
+    """Classifiers of what the person or the camera does; clips in which it cannot be seen take no part."""
+    names, x, _ = table(samples, "activity")
+    hidden = {"freeze": 0.5, "amplitude": 0.5, "stutter": 0.7}
+    visible = np.array([s.severity <= hidden.get(s.treatment, 1.0) for s in samples])
+    rows = np.flatnonzero(visible & ~held_out)
+    mean, scale = x[rows].mean(axis=0), x[rows].std(axis=0) + 1e-2
+    standard = torch.from_numpy(np.clip((x - mean) / scale, -4, 4).astype(np.float32))
+    target = torch.tensor([VALUES[fact].index(getattr(s.scene, fact)) for s in samples])
+    tensors: dict[str, Floats] = {"mean": mean.astype(np.float32), "scale": scale.astype(np.float32)}
+    for m in range(members):
+        generator, rng = torch.Generator().manual_seed(m), np.random.default_rng(m)
+        head = Head(x.shape[1], generator, len(VALUES[fact]))
+        optimiser = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=0.1)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 6e-3, total_steps=steps, pct_start=0.15)
+        for _ in range(steps):
+            batch = torch.from_numpy(rng.choice(rows, 192))
+            noisy = standard[batch] + 0.1 * torch.randn((len(batch), x.shape[1]), generator=generator)
+            loss = F.cross_entropy(head(noisy), target[batch], label_smoothing=0.05)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+        tensors.update(head.export(m))
+    log_p = np.stack([classify(tensors, row) for row in x])
+    for sample, row in zip(samples, log_p, strict=True):
+        sample.facts[fact] = row[None]
+    right = (log_p.argmax(axis=1) == target.numpy()) & visible
+    checked = visible & (held_out if held_out.any() else True)
+    print(fact, "recognised", round(float(right[checked].mean()), 3), "of", int(checked.sum()), flush=True)
     return names, tensors
 
 
 def rate(tensors: dict[str, Floats], x: Floats) -> Floats:
-    from rewardbench_animereward.networks import regress
-
     return np.array([regress(tensors, row) for row in x], np.float32)
 
 
-def report(samples: list[Sample], dimension: str, scores: Floats, rows: NDArray[np.bool_]) -> dict[str, float]:
+def report(samples: list[Seen], dimension: str, scores: Floats, rows: NDArray[np.bool_]) -> dict[str, float]:
     """Accuracy without and with ties (best threshold), majority floor and accuracy per treatment over pairs of ``rows``."""
     found = pairs(samples, dimension)
     found = found[rows[found[:, 0].astype(int)] & rows[found[:, 1].astype(int)]]
@@ -177,38 +227,58 @@ def report(samples: list[Sample], dimension: str, scores: Floats, rows: NDArray[
     return out
 
 
-def agreement(samples: list[Sample]) -> dict[str, Floats]:
-    """(slope, offset) per fact of the logistic curve over the gap between the stated value and the best other one."""
+def gap(sample: Seen, fact: str, index: int) -> float:
+    """Log-probability of one value of a fact minus that of the best other value."""
+    log_p = log_softmax(sample.facts[fact].mean(axis=0))
+    return float(log_p[index] - np.delete(log_p, index).max())
+
+
+def agreement(samples: list[Seen], held_out: NDArray[np.bool_]) -> dict[str, Floats]:
+    """(slope, offset) per fact of the logistic curve from the gap of the stated value to whether the fact holds."""
     rng = np.random.default_rng(0)
     out = {}
     for fact in STATED:
-        usable = [s for s in samples if fact in s.facts and "text_video" in s.levels]
-        if not usable:
-            continue
-        gaps, holds = [], []
-        for s in usable:
-            log_p = s.facts[fact].mean(axis=0)
-            log_p = log_p - np.log(np.exp(log_p).sum())
-            true = VALUES[fact].index(getattr(s.scene, fact))
-            for index in (true, int(rng.choice([k for k in range(len(VALUES[fact])) if k != true]))):
-                gaps.append(log_p[index] - np.delete(log_p, index).max())
+        gaps, holds, rows = [], [], []
+        for i, sample in enumerate(samples):
+            if "text_video" not in sample.levels:
+                continue
+            true = VALUES[fact].index(getattr(sample.scene, fact))
+            wrong = int(rng.choice([k for k in range(len(VALUES[fact])) if k != true]))
+            for index in (true, wrong):
+                gaps.append(gap(sample, fact, index))
                 holds.append(float(index == true))
-        x, y = torch.tensor(gaps), torch.tensor(holds)
-        slope, offset = torch.ones((), requires_grad=True), torch.zeros((), requires_grad=True)
-        optimiser = torch.optim.LBFGS([slope, offset], max_iter=100)
+                rows.append(bool(held_out[i]))
+        x, y, out_rows = torch.tensor(gaps), torch.tensor(holds), torch.tensor(rows)
+        curve = torch.tensor([1.0, 0.0], requires_grad=True)
+        optimiser = torch.optim.LBFGS([curve], max_iter=100)
 
         def closure(
-            x: torch.Tensor = x, y: torch.Tensor = y, slope: torch.Tensor = slope, offset: torch.Tensor = offset
-        ) -> torch.Tensor:
+            x: torch.Tensor = x[~out_rows], y: torch.Tensor = y[~out_rows], curve: torch.Tensor = curve,
+            optimiser: torch.optim.Optimizer = optimiser,
+        ) -> torch.Tensor:  # fmt: skip
             optimiser.zero_grad()
-            loss = F.binary_cross_entropy_with_logits(slope * x + offset, y) + 1e-3 * slope**2
+            loss = F.binary_cross_entropy_with_logits(curve[0] * x + curve[1], y) + 1e-3 * curve[0] ** 2
             loss.backward()
             return loss
 
         optimiser.step(closure)
-        out[fact] = np.array([slope.item(), offset.item()], np.float32)
-        print("agree", fact, out[fact], "right", round(float(((x > 0).float() == y).float().mean()), 3))
+        out[fact] = curve.detach().numpy().astype(np.float32)
+        right = ((x > 0).float() == y)[out_rows if out_rows.any() else ~out_rows]
+        print("agree", fact, out[fact].round(3), "right", round(float(right.float().mean()), 3))
     return out
+
+
+def text_ratings(samples: list[Seen], curves: dict[str, Floats]) -> Floats:
+    """Mean agreement of the base scene's facts, as ``mini`` rates text-video."""
+    clean = {s.base: s.scene for s in samples if s.treatment == "none"}
+    out = []
+    for sample in samples:
+        agreed = []
+        for fact, (slope, offset) in curves.items():
+            index = VALUES[fact].index(getattr(clean[sample.base], fact))
+            agreed.append(1 / (1 + np.exp(-np.clip(slope * gap(sample, fact, index) + offset, -30, 30))))
+        out.append(float(np.mean(agreed)))
+    return np.array(out, np.float32)
 
 
 def main() -> None:
@@ -222,9 +292,9 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="hold out a fifth of the scenes, print, write nothing")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    samples = load(options.clips)
+    samples = load(options.clips, options.recognisers)
     print(len(samples), "clips of", len({s.base for s in samples}), "scenes")
-    held_out = np.array([s.base % 5 == 0 for s in samples]) if options.check else None
+    held_out = np.array([options.check and s.base % 5 == 0 for s in samples])
     tensors: dict[str, Floats] = {}
     metadata: dict[str, str] = {"format": "rewardbench-animereward-mini/1"}
     for dimension in options.dimension or REGRESSED:
@@ -232,13 +302,21 @@ def main() -> None:
         metadata[f"features.{dimension}"] = json.dumps(names)
         tensors.update({f"{dimension}.{k}": v for k, v in found.items()})
         scores = rate(found, table(samples, dimension)[1])
-        rows = held_out if held_out is not None else np.ones(len(samples), bool)
+        rows = held_out if options.check else np.ones(len(samples), bool)
         print(dimension, report(samples, dimension, scores, rows), flush=True)
-    tensors.update({f"agree.{k}": v for k, v in agreement(samples).items()})
+    for fact in ACTIVITY:
+        names, found = train_activity(samples, fact, options.members, options.steps, held_out)
+        metadata["features.activity"] = json.dumps(names)
+        tensors.update({f"{fact}.{k}": v for k, v in found.items()})
+    curves = agreement(samples, held_out)
+    tensors.update({f"agree.{k}": v for k, v in curves.items()})
+    if "text_video" in samples[0].levels:
+        rows = held_out if options.check else np.ones(len(samples), bool)
+        print("text_video", report(samples, "text_video", text_ratings(samples, curves), rows), flush=True)
     if options.check:
         return
     for name in RECOGNISERS:
-        values = np.load(options.recognisers / f"recogniser-{name}.npz")
+        values = np.load(options.recognisers / f"recogniser-{name}.npz")  # all must be trained by now
         tensors.update({f"{name}.{k}": values[k] for k in values.files})
     options.out.parent.mkdir(parents=True, exist_ok=True)
     stored = {k: np.ascontiguousarray(v, np.float16 if ".weight" in k else np.float32) for k, v in tensors.items()}

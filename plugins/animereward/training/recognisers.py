@@ -19,8 +19,9 @@ OUTPUTS: dict[str, dict[str, int]] = {
     "body": {k: len(VALUES[k]) for k in ("person", "outfit", "outfit_colour")},
     "full": {"background": len(VALUES["background"])},
 }
-WIDTHS = {"place": (16, 32, 48, 64), "head": (24, 48, 64, 96), "body": (24, 48, 64, 96), "full": (16, 32, 48, 64)}
-EPOCHS = {"place": 5, "head": 8, "body": 6, "full": 4}
+WIDTHS = {"place": (24, 48, 64), "head": (24, 48, 64, 96), "body": (24, 48, 64, 96), "full": (24, 48, 64)}
+SIZE = {"place": 32, "head": 64, "body": 64, "full": 32}
+EPOCHS = {"place": 12, "head": 8, "body": 6, "full": 6}
 SOURCE = {"place": "full", "head": "head", "body": "body", "full": "full"}
 
 
@@ -59,19 +60,21 @@ def augment(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     n = len(x)
 
     def draw(low: float, high: float) -> torch.Tensor:
-        return low + (high - low) * torch.rand(n, 1, 1, 1, generator=generator)
+        return (low + (high - low) * torch.rand(n, 1, 1, generator=generator)).clamp(min=0)
 
-    grey = (x * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-    x = grey + (x - grey) * draw(0.7, 1.4)
-    x = x + (1 - x) * draw(-0.1, 0.22).clamp(min=0)
-    tint = torch.rand(n, 3, 1, 1, generator=generator)
-    x = x + (tint - x) * draw(-0.05, 0.18).clamp(min=0)
-    x = x * draw(0.8, 1.1)
-    thin = -F.max_pool2d(-x, 3, stride=1, padding=1)
-    x = x + (thin - x) * draw(-0.5, 0.5).clamp(min=0)
-    soft = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    x = x + (soft - x) * draw(-0.6, 0.9).clamp(min=0)
-    x = x + torch.randn(x.shape, generator=generator) * draw(-0.04, 0.06).clamp(min=0)
+    # saturation, then a mix with white, with a random tint and with black: one affine map of the colours per picture
+    luma = torch.tensor([0.299, 0.587, 0.114]).expand(3, 3)
+    saturation, lift, tint, gain = draw(0.7, 1.4), draw(-0.1, 0.22), draw(-0.05, 0.18), draw(0.8, 1.1)
+    colours = (luma + saturation * (torch.eye(3) - luma)) * (1 - lift) * (1 - tint) * gain
+    offset = (lift * (1 - tint) + tint * torch.rand(n, 3, 1, generator=generator)) * gain
+    x = torch.baddbmm(offset, colours, x.flatten(2)).view_as(x)
+    kind = float(torch.rand((), generator=generator))
+    if kind < 0.15:
+        x = x + (F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False) - x) * draw(0, 0.9)[..., None]
+    elif kind < 0.25:
+        x = x - (F.max_pool2d(-x, 3, stride=1, padding=1) + x) * draw(0, 0.5)[..., None]
+    elif kind < 0.5:
+        x = x + torch.randn(x.shape, generator=generator) * draw(-0.02, 0.06)[..., None]
     return x.clamp(0, 1)
 
 
@@ -86,6 +89,13 @@ def windows(pictures: NDArray[np.uint8], rng: np.random.Generator, size: int = 6
     return pictures[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
+def halved(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Means of 2 x 2 pixels, uint8, as Pillow's box filter gives them."""
+    n, h, w = pictures.shape[:3]
+    mean = pictures.reshape(n, h // 2, 2, w // 2, 2, 3).mean(axis=(2, 4), dtype=np.float32)
+    return np.asarray(np.floor(mean + 0.5), np.uint8)
+
+
 def load(folder: Path) -> dict[str, NDArray[np.generic]]:
     shards = [np.load(p) for p in sorted(folder.glob("attributes-???.npz"))]
     return {name: np.concatenate([s[name] for s in shards]) for name in shards[0].files}
@@ -95,8 +105,10 @@ def train(name: str, data: dict[str, NDArray[np.generic]], epochs: int, seed: in
     """Train one recogniser; the last tenth of the scenes measures it."""
     torch.manual_seed(seed)
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    model = Recogniser(WIDTHS[name], OUTPUTS[name])
+    model = Recogniser(WIDTHS[name], OUTPUTS[name], SIZE[name]).to(memory_format=torch.channels_last)
     pictures, n = data[SOURCE[name]], len(data["labels"])
+    if SIZE[name] == 32:
+        pictures = np.concatenate([halved(pictures[i : i + 2000]) for i in range(0, n, 2000)])
     cut = n * 9 // 10 // 3 * 3
     facts = list(VALUES)
     steps = epochs * (cut // 64)
@@ -109,6 +121,7 @@ def train(name: str, data: dict[str, NDArray[np.generic]], epochs: int, seed: in
             rows = order[start : start + 64]
             batch = pictures[rows] if name in ("place", "full") else windows(pictures[rows], rng)
             x = augment(torch.from_numpy(batch.transpose(0, 3, 1, 2).astype(np.float32) / 255), generator) * 2 - 1
+            x = x.contiguous(memory_format=torch.channels_last)
             loss = loss_of(name, model(x), data, rows, facts)
             optimiser.zero_grad()
             loss.backward()
@@ -116,8 +129,8 @@ def train(name: str, data: dict[str, NDArray[np.generic]], epochs: int, seed: in
             schedule.step()
             total += loss.item()
         if epoch % 2 == 1 or epoch == epochs - 1:
-            print(name, epoch, round(total / (cut // 64), 4), measure(name, model, data, cut), flush=True)
-    return model, measure(name, model, data, cut)
+            print(name, epoch, round(total / (cut // 64), 4), measure(name, model, pictures, data, cut), flush=True)
+    return model, measure(name, model, pictures, data, cut)
 
 
 def loss_of(name: str, out: dict[str, torch.Tensor], data: dict[str, NDArray[np.generic]], rows: NDArray[np.int64],
@@ -132,11 +145,14 @@ def loss_of(name: str, out: dict[str, torch.Tensor], data: dict[str, NDArray[np.
 
 
 @torch.no_grad()
-def measure(name: str, model: Recogniser, data: dict[str, NDArray[np.generic]], cut: int) -> dict[str, float]:
+def measure(
+    name: str, model: Recogniser, pictures: NDArray[np.uint8], data: dict[str, NDArray[np.generic]], cut: int
+) -> dict[str, float]:
     model.eval()
-    pictures = data[SOURCE[name]][cut:]
-    margin = (pictures.shape[1] - 64) // 2
-    pictures = pictures[:, margin : margin + 64, margin : margin + 64]
+    pictures = pictures[cut:]
+    size = SIZE[name]
+    margin = (pictures.shape[1] - size) // 2
+    pictures = pictures[:, margin : margin + size, margin : margin + size]
     out = model(torch.from_numpy(pictures.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1))
     if name == "place":
         error = np.abs(out["person"].numpy() - data["person"][cut:]).mean(axis=0)

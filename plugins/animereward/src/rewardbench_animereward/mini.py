@@ -20,8 +20,8 @@ from rewardbench_plugin.reward import Prepared
 
 from rewardbench_animereward import VERSION
 from rewardbench_animereward.captions import STATED, VALUES, understand
-from rewardbench_animereward.networks import Weights, part, regress
-from rewardbench_animereward.scorers import REGRESSED, look, regressed_features, vector
+from rewardbench_animereward.networks import Weights, classify, part, regress
+from rewardbench_animereward.scorers import ACTIVITY, REGRESSED, find, read, regressed_features, vector
 
 CONSECUTIVE = FrameSpec("pyav", Sampling(rule="middle", count=24), Size(short_side=128), "pil-box")
 """Neighbouring frames from the middle of the clip, for smoothness."""
@@ -111,12 +111,12 @@ class MiniAnimeReward(RewardModel):
         stated = understand(clip.prompt) if "text_video" in wanted else None
         seen = None
         if spread is not None and ("character" in wanted or stated is not None):
-            seen = look(spread.rgb, {name: self._part(name) for name in RECOGNISERS})
+            seen = read(find(spread.rgb, self._part("place")), {name: self._part(name) for name in RECOGNISERS})
         image = None
         if spread is not None and "image_video" in wanted and clip.image:
             image = first_frame(clip.image, spread.rgb.shape[1], spread.rgb.shape[2])
         features = regressed_features(
-            [d for d in wanted if d in REGRESSED],
+            [d for d in wanted if d in REGRESSED] + (["activity"] if stated is not None else []),
             None if consecutive is None else consecutive.rgb,
             0.0 if consecutive is None else consecutive.fps,
             None if spread is None else spread.rgb,
@@ -125,11 +125,16 @@ class MiniAnimeReward(RewardModel):
             seen,
         )
         out: Prepared = {}
+        moves = features.pop("activity", None)
         for dimension, values in features.items():
             self._part(dimension)
             out[dimension] = vector(values, self._names[dimension])
         if stated is not None and seen is not None:
-            out["facts"] = self._agreement(stated, {k: v.mean(axis=0) for k, v in seen.facts.items()})
+            facts = {k: v.mean(axis=0) for k, v in seen.facts.items()}
+            for fact in ACTIVITY if moves is not None else ():
+                weights = self._part(fact)
+                facts[fact] = classify(weights, vector(moves, self._names["activity"]))
+            out["facts"] = self._agreement(stated, facts)
         return out
 
     def score(self, batch: Sequence[Item]) -> Scores:
@@ -198,10 +203,11 @@ def read_weights(path: str) -> Tuple[Dict[str, np.ndarray], Dict[str, Tuple[str,
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ValueError(f"weights {path} of animereward:mini cannot be read: {error}") from error
-    missing = [d for d in REGRESSED if f"features.{d}" not in metadata]
+    vectors = (*REGRESSED, "activity")
+    missing = [d for d in vectors if f"features.{d}" not in metadata]
     if missing:
         raise ValueError(f"weights {path} are not weights of animereward:mini: they lack {', '.join(missing)}")
-    return tensors, {d: tuple(json.loads(metadata[f"features.{d}"])) for d in REGRESSED}
+    return tensors, {d: tuple(json.loads(metadata[f"features.{d}"])) for d in vectors}
 
 
 def rate(frames: Frames) -> float:

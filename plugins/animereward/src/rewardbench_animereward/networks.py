@@ -71,12 +71,21 @@ def regress(weights: Weights, features: np.ndarray) -> float:
             training cannot carry one feature away.
         features: float32 (F,).
     """
+    logits = np.array([out[0] for out in _members(weights, features)], np.float64)
+    return float(np.mean(1.0 / (1.0 + np.exp(-np.clip(logits, -30, 30)))))
+
+
+def classify(weights: Weights, features: np.ndarray) -> np.ndarray:
+    """Mean log-probabilities (K,) of an ensemble of MLPs with K outputs; tensors as for :func:`regress`."""
+    return np.asarray(np.mean([log_softmax(out) for out in _members(weights, features)], axis=0), np.float32)
+
+
+def _members(weights: Weights, features: np.ndarray) -> List[np.ndarray]:
     x = np.clip((features - weights["mean"]) / weights["scale"], -4.0, 4.0).astype(np.float32)
-    members: List[float] = []
-    while f"{len(members)}.w0" in weights:
-        m = len(members)
+    outputs: List[np.ndarray] = []
+    while f"{len(outputs)}.w0" in weights:
+        m = len(outputs)
         hidden = np.tanh(x @ weights[f"{m}.w0"] + weights[f"{m}.b0"])
         hidden = np.tanh(hidden @ weights[f"{m}.w1"] + weights[f"{m}.b1"])
-        logit = float((hidden @ weights[f"{m}.w2"] + weights[f"{m}.b2"])[0])
-        members.append(float(1.0 / (1.0 + np.exp(-np.clip(logit, -30, 30)))))
-    return float(np.mean(members))
+        outputs.append(hidden @ weights[f"{m}.w2"] + weights[f"{m}.b2"])
+    return outputs

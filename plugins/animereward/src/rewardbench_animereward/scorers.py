@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Collection, Dict, List, Mapping, Optional, Tuple
+from typing import Collection, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 from PIL import Image
@@ -12,10 +12,12 @@ from rewardbench_animereward.images import halve, luma, opponent
 from rewardbench_animereward.networks import Weights, log_softmax, recognise
 from rewardbench_animereward.people import BODY, HEAD, Person, crop
 from rewardbench_animereward.picture import picture_features
-from rewardbench_animereward.temporal import temporal_features
+from rewardbench_animereward.temporal import activity_features, flow_of, steadied, temporal_features
 
 REGRESSED = ("smoothness", "motion", "appeal", "image_video", "character")
 """Dimensions rated by an MLP on features; ``text_video`` is rated from the recognised facts."""
+ACTIVITY = {"action": 9, "camera": 5}
+"""Facts that only the movement shows, and how many values each has: recognised from the ``activity`` features."""
 IDENTITY = ("person", "hair_style", "hair_colour", "eye_colour", "accessory", "outfit", "outfit_colour")
 Features = Dict[str, float]
 
@@ -32,21 +34,27 @@ def regressed_features(
     """Named features for each wanted dimension that can be rated.
 
     Args:
-        wanted: names out of :data:`REGRESSED`.
+        wanted: names out of :data:`REGRESSED`, and ``activity``, which text-video needs.
         consecutive: uint8 (T, H, W, 3) of neighbouring frames, short side 128 (smoothness).
         fps: frame rate of the clip.
         spread: uint8 (T, H, W, 3) of frames over the whole clip, short side 256 (all but smoothness).
         spread_fps: their frames per second.
         image: uint8 (H, W, 3), the first-frame image at the size of ``spread``, or None.
-        seen: what the recognisers saw in ``spread`` (character), or None.
+        seen: what the recognisers saw in ``spread`` (character, activity), or None.
     """
     out: Dict[str, Features] = {}
     if "smoothness" in wanted and consecutive is not None:
-        out["smoothness"] = temporal_features(consecutive, fps)
+        steady, gain = steadied(consecutive)
+        out["smoothness"] = temporal_features(steady, gain, flow_of(steady), fps)
     if spread is None:
         return out
-    if "motion" in wanted:
-        out["motion"] = {**temporal_features(_half(spread), spread_fps), **pause_features(spread)}
+    if {"motion", "activity"} & set(wanted):
+        steady, gain = steadied(_half(spread))
+        flow = flow_of(steady)
+        if "motion" in wanted:
+            out["motion"] = {**temporal_features(steady, gain, flow, spread_fps), **pause_features(spread)}
+        if "activity" in wanted and seen is not None:
+            out["activity"] = activity_features(flow, seen.people, spread_fps)
     if "appeal" in wanted:
         out["appeal"] = picture_features(spread[picks(len(spread), 4)])
     clip = None
@@ -84,7 +92,8 @@ def pause_features(spread: np.ndarray) -> Features:
 
 
 class Seen:
-    """What the recognisers saw: log-probabilities of every fact per frame, and small pictures of head and body."""
+    """What the recognisers saw: log-probabilities of every fact per frame, small pictures of head and body, and where
+    the person was (fractions of the short side, from the frame's middle)."""
 
     def __init__(self, facts: Mapping[str, np.ndarray], head: np.ndarray, body: np.ndarray, people: List[Person]):
         self.facts = facts
@@ -93,22 +102,37 @@ class Seen:
         self.people = people
 
 
-def look(spread: np.ndarray, weights: Mapping[str, Weights], count: int = 8) -> Seen:
-    """Recognise the person and the place in ``count`` frames of (T, H, W, 3)."""
+class Crops(NamedTuple):
+    """What is shown to the recognisers: N small frames (32 x 32), heads and bodies (64 x 64), uint8, and the people."""
+
+    small: np.ndarray
+    head: np.ndarray
+    body: np.ndarray
+    people: List[Person]
+
+
+def find(spread: np.ndarray, place: Weights, count: int = 8) -> Crops:
+    """Look for the person in ``count`` frames of (T, H, W, 3); of a wide or tall frame, in its middle square."""
     frames = spread[picks(len(spread), count)]
     h, w = frames.shape[1:3]
     side = min(h, w)
     top, left = (h - side) // 2, (w - side) // 2
     frames = frames[:, top : top + side, left : left + side]
-    small = np.stack([np.asarray(Image.fromarray(f).resize((64, 64), Image.BOX)) for f in frames])
-    places = np.clip(recognise(weights["place"], small)["person"], 0.02, 1.0) * side
-    people = [Person(float(x), float(y), max(float(u), 4.0)) for x, y, u in places]
-    head = np.stack([crop(f, p, HEAD, 64) for f, p in zip(frames, people)])
-    body = np.stack([crop(f, p, BODY, 64) for f, p in zip(frames, people)])
-    from_head, from_body = recognise(weights["head"], head), recognise(weights["body"], body)
-    facts = {k: log_softmax(v) for k, v in {**from_body, **from_head}.items() if k != "hidden"}
-    facts["background"] = log_softmax(recognise(weights["full"], small)["background"])
-    return Seen(facts, head, body, people)
+    small = np.stack([np.asarray(Image.fromarray(f).resize((32, 32), Image.BOX)) for f in frames])
+    places = np.clip(recognise(place, small)["person"], 0.02, 1.0)
+    people = [Person(float(x), float(y), float(u)) for x, y, u in places]
+    pixels = [Person(*(value * side for value in p)) for p in people]
+    head = np.stack([crop(f, p, HEAD, 64) for f, p in zip(frames, pixels)])
+    body = np.stack([crop(f, p, BODY, 64) for f, p in zip(frames, pixels)])
+    return Crops(small, head, body, [Person(p.x - 0.5, p.y - 0.5, p.unit) for p in people])
+
+
+def read(crops: Crops, weights: Mapping[str, Weights]) -> Seen:
+    """Recognise the facts in the crops."""
+    outputs = {**recognise(weights["body"], crops.body), **recognise(weights["head"], crops.head)}
+    facts = {k: log_softmax(v) for k, v in outputs.items() if k != "hidden"}
+    facts["background"] = log_softmax(recognise(weights["full"], crops.small)["background"])
+    return Seen(facts, crops.head, crops.body, crops.people)
 
 
 def identity_features(seen: Seen) -> Features:

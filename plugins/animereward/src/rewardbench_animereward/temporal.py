@@ -6,37 +6,111 @@ same numbers at every resolution and, as far as possible, over every content.
 
 from __future__ import annotations
 
-from typing import Dict, Tuple
+from typing import Dict, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
 from rewardbench_animereward.images import box, halve, luma, optical_flow, percentiles
+from rewardbench_animereward.people import Person
 
 SMALL = 1e-3
 
 
-def temporal_features(frames: np.ndarray, fps: float) -> Dict[str, float]:
-    """Named features of T consecutive frames.
+class Flow(NamedTuple):
+    """Displacement between neighbouring frames of a stack of T, at half the size of the frames it was made from.
 
-    Args:
-        frames: uint8 (T, H, W, 3), short side about 128.
-        fps: frames per second (0 or less counts as 12).
+    ``dy``, ``dx``: (T - 1, H, W), what is left after the camera's part, in fractions of the short side; ``weight``:
+    how far it is determined, 0 to 1; ``camera``: (T - 1, 3) shift down, shift right, zoom.
     """
+
+    dy: np.ndarray
+    dx: np.ndarray
+    weight: np.ndarray
+    camera: np.ndarray
+
+
+def steadied(frames: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """(luma without common changes of brightness, float32 (T, H, W); log gains (T - 1,)); T is at least 3."""
     y = luma(frames)
     if len(y) < 3:
         y = np.concatenate([y, np.repeat(y[-1:], 3 - len(y), axis=0)])
-    out: Dict[str, float] = {}
     gain = log_gains(y)
+    return y * np.exp(-np.concatenate([[0.0], np.cumsum(gain)]))[:, None, None].astype(np.float32), gain
+
+
+def flow_of(steady: np.ndarray) -> Flow:
+    """Flow of the result of :func:`steadied`."""
+    y = halve(steady)
+    dy, dx, texture = optical_flow(y[:-1], y[1:])
+    weight = texture / (texture + 10.0)
+    cy, cx, camera = _camera(dy, dx, weight)
+    side = np.float32(min(y.shape[-2:]))
+    return Flow((dy - cy) / side, (dx - cx) / side, weight, camera / side)
+
+
+def temporal_features(steady: np.ndarray, gain: np.ndarray, flow: Flow, fps: float) -> Dict[str, float]:
+    """Named features of T neighbouring frames.
+
+    Args:
+        steady, gain: from :func:`steadied`, of frames with a short side of about 128.
+        flow: from :func:`flow_of`.
+        fps: frames per second (0 or less counts as 12).
+    """
+    out: Dict[str, float] = {}
     _series(out, "gain", gain)
-    steady = y * np.exp(-np.concatenate([[0.0], np.cumsum(gain)]))[:, None, None].astype(np.float32)
     steps = np.abs(np.diff(steady, axis=0)).mean(axis=(1, 2))
     _steps(out, "step", steps)
     level, octave = steady, 0
     while min(level.shape[-2:]) >= 12 and octave < 4:
         out[f"jerk{octave}"] = _jerk(level)
         level, octave = halve(level), octave + 1
-    small = halve(steady)
-    _flow(out, small, fps if fps > 0 else 12.0)
+    _flow(out, flow, fps if fps > 0 else 12.0)
+    return out
+
+
+def activity_features(flow: Flow, people: Sequence[Person], fps: float) -> Dict[str, float]:
+    """What the person and the camera do: signed camera motion, and where around the face the body moves.
+
+    Args:
+        flow: from :func:`flow_of`.
+        people: the person at moments spread over the same frames; units are fractions of the short side, the origin
+            is the frame's middle.
+        fps: frames per second.
+    """
+    fps = fps if fps > 0 else 12.0
+    out: Dict[str, float] = {}
+    for name, series in zip(("down", "right", "zoom"), flow.camera.T):
+        median = float(np.median(series)) * fps
+        out[f"camera_{name}"] = float(np.tanh(median * 10))
+        out[f"camera_{name}_log"] = float(np.sign(median) * np.log1p(abs(median) * 200))
+    n, h, w = flow.dy.shape
+    nearest = np.rint(np.linspace(0, len(people) - 1, n)).astype(int)
+    u = np.linspace(-3.75, 3.75, 16)
+    v = np.linspace(-1.75, 7.75, 20)
+    cells = []
+    for t in range(n):
+        person, side = people[nearest[t]], min(h, w)
+        rows = np.clip(np.rint((person.y + v * person.unit) * side + h / 2), 0, h - 1).astype(int)
+        columns = np.clip(np.rint((person.x + u * person.unit) * side + w / 2), 0, w - 1).astype(int)
+        patch = np.stack([np.abs(f[t][rows][:, columns]) for f in (flow.dy, flow.dx)])
+        cells.append(patch.reshape(2, 5, 4, 4, 4).mean(axis=(2, 4)) * fps / max(person.unit, 0.03))
+    grid = np.stack(cells)
+    for c, direction in enumerate(("y", "x")):
+        mean = np.log(grid[:, c].mean(axis=0) + 0.02)
+        for i in range(5):
+            for j in range(4):
+                out[f"body_{direction}{i}{j}"] = float(mean[i, j])
+            out[f"body_{direction}{i}_spread"] = float(np.log(grid[:, c, i].mean(axis=1).std() + 0.02))
+    place = np.array([(p.x, p.y, p.unit) for p in people])
+    unit = float(np.median(place[:, 2])) + 1e-3
+    for c, name in enumerate("xy"):
+        series = place[:, c] / unit
+        trend = np.polyfit(np.linspace(-0.5, 0.5, len(series)), series, 1)[0] if len(series) > 1 else 0.0
+        line = np.linspace(-0.5, 0.5, len(series)) * trend
+        out[f"place_{name}_trend"] = float(np.tanh(trend))
+        out[f"place_{name}_size"] = float(np.log(abs(trend) + 0.05))
+        out[f"place_{name}_swing"] = float(np.log((series - line).std() + 0.02))
+    out["place_unit"] = unit
     return out
 
 
@@ -79,18 +153,14 @@ def _jerk(y: np.ndarray) -> float:
     return float(second.mean() / (first[1:].mean() + first[:-1].mean() + 0.05))
 
 
-def _flow(out: Dict[str, float], y: np.ndarray, fps: float) -> None:
-    side = min(y.shape[-2:])
-    dy, dx, texture = optical_flow(y[:-1], y[1:])
-    weight = texture / (texture + 10.0)
-    cy, cx, camera = _camera(dy, dx, weight)
-    shift = camera[:, :2] / side
+def _flow(out: Dict[str, float], flow: Flow, fps: float) -> None:
+    ry, rx, weight = flow.dy, flow.dx, flow.weight
+    shift = flow.camera[:, :2]
     out["shift_second"] = _log(np.abs(np.diff(shift, axis=0)).mean())
     out["shift_size"] = _log(np.hypot(*shift.mean(axis=0)))
     out["shift_ratio"] = float(np.abs(np.diff(shift, axis=0)).mean() / (np.abs(shift).mean() + 2e-4))
-    zoom = camera[:, 2]
+    zoom = flow.camera[:, 2]
     out["zoom_second"] = _log(np.abs(np.diff(zoom)).mean())
-    ry, rx = (dy - cy) / side, (dx - cx) / side
     speed = np.hypot(ry, rx)
     seen = weight > 0.5
     local = speed[seen] if seen.any() else np.zeros(1, np.float32)
