@@ -68,8 +68,6 @@ class SortedMargins:
         if above == self.levels.size:
             return threshold
         level = float(self.levels[above])
-        if self.lowest[above] <= threshold:
-            return level
         if self.tolerance is None:
             return level if _prints_alike(threshold, level) else threshold
         return level if self.lowest[above] - threshold <= self.tolerance else threshold

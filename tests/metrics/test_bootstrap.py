@@ -89,7 +89,9 @@ def test_intervals_equal_a_naive_bootstrap_with_the_same_draws(seed: int) -> Non
     found = evaluate_pairs(
         human, margin, groups=names, slices={"kind": kind}, native_threshold=0.6, n_bootstrap=200, seed=seed
     )
-    draws: dict[str, list[float]] = {name: [] for name in ("cross", "fit", "native", "strict", "half", "slice")}
+    draws: dict[str, list[float]] = {
+        name: [] for name in ("cross", "fit", "native", "strict", "half", "slice", "decided")
+    }
     for taken in np.random.default_rng(seed).integers(15, size=(200, 15)):
         rows = drawn_rows(cluster, taken)
         h, m = human[rows], margin[rows]
@@ -100,6 +102,7 @@ def test_intervals_equal_a_naive_bootstrap_with_the_same_draws(seed: int) -> Non
         draws["half"].append(pairwise_accuracy(h, m).without_ties_half_credit)
         inside = kind[rows] == "x"
         draws["slice"].append(float((found.predicted[rows] == h)[inside].mean()))
+        draws["decided"].append(pairwise_accuracy(h[inside], m[inside]).without_ties)
     with_ties, without = found.accuracy_with_ties, found.accuracy_without_ties
     assert with_ties.native is not None
     for name, interval in (
@@ -109,6 +112,7 @@ def test_intervals_equal_a_naive_bootstrap_with_the_same_draws(seed: int) -> Non
         ("strict", without.ci95),
         ("half", without.half_credit_ci95),
         ("slice", found.slices["kind"]["x"].with_ties_crossfit.ci95),
+        ("decided", found.slices["kind"]["x"].without_ties.ci95),
     ):
         np.testing.assert_allclose(interval, np.percentile(draws[name], [2.5, 97.5]), rtol=0, atol=1e-12, err_msg=name)
 

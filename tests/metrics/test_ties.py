@@ -122,6 +122,7 @@ def test_float_noise_does_not_split_a_group() -> None:
 
 
 def test_a_fixed_threshold_takes_its_noisy_neighbours() -> None:
+    assert pairwise_accuracy([0], [0.4 - 0.3], tie_rule=0.1).with_ties == 1.0  # a little above 0.1
     margin = [0.3 - 0.2, 0.2 - 0.1, 0.4 - 0.3, 0.5]
     assert pairwise_accuracy([0, 0, 0, 1], margin, tie_rule=0.1).with_ties == 1.0
     assert pairwise_accuracy([0, 0, 0, 1], margin, tie_rule=0.0999999999999).with_ties == 0.25
