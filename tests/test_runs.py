@@ -116,9 +116,6 @@ def test_one_label_against_two_scores(brightness, pairs: Path, tmp_path: Path) -
     assert dark.accuracy_without_ties.value == pytest.approx(1 / 5)
 
 
-COMMAND = "import sys; from rewardbench.cli import main; sys.exit(main(sys.argv[1:]))"
-
-
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
 def test_stopped_and_resumed(brightness, pairs: Path, tmp_path: Path, stop: signal.Signals) -> None:
     """Stopped in the middle of scoring, the same command scores only what is missing and ends with equal numbers."""
@@ -129,7 +126,9 @@ def test_stopped_and_resumed(brightness, pairs: Path, tmp_path: Path, stop: sign
     words = ["run", "--plugin", "brightness", "--benchmark", str(pairs), "--out", str(tmp_path / "out")]
     words += ["--option", f"log={log}", "--batch-size", "1", "--bootstrap", "50"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    process = subprocess.Popen([sys.executable, "-c", COMMAND, *words], env=environment, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rewardbench.cli", *words], env=environment, stderr=subprocess.PIPE
+    )
     deadline = time.monotonic() + 60
     while (not log.exists() or len(log.read_text().split()) < 3) and time.monotonic() < deadline:
         time.sleep(0.05)
