@@ -118,7 +118,7 @@ def test_one_label_against_two_scores(brightness, pairs: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
 def test_stopped_and_resumed(brightness, pairs: Path, tmp_path: Path, stop: signal.Signals) -> None:
-    """Stopped in the middle of scoring, the same command scores only what is missing and ends with equal numbers."""
+    """Stopped while scoring, the same command scores only what is missing and ends with equal numbers."""
     log = tmp_path / "asked"
     slow = tmp_path / "third-party-site" / "third_party_brightness.py"
     source = slow.read_text()

@@ -30,6 +30,9 @@ TYPES: dict[str, tuple[str, ...]] = {
     "character": ("identity_change",),
 }
 DEFAULT_DIMENSIONS = ("smoothness", "motion", "appeal", "image_video")
+NEED_MOVEMENT = ("smoothness", "motion")
+MAX_ROUNDS = 5
+"""A clip gets at most so many pairs of degraded copies for each dimension."""
 MIN_MOVEMENT = 0.5
 """Mean difference of consecutive frames, in grey levels, below which a clip counts as still: freezing, stutter and
 dropped frames would change nothing that can be seen, so it serves appeal and image-video only."""
@@ -85,13 +88,10 @@ def make_probe(
         raise InputError(
             f"text_video needs {folder / 'clips.csv'} with the columns video and prompt, two prompts or more"
         )
-    (out / "videos").mkdir(parents=True, exist_ok=True)
-    (out / "images").mkdir(exist_ok=True)
     rng = np.random.default_rng([seed, 6])
     sources = _sources(folder, prompts, seconds, long_side)
-    rounds = min(5, -(-round(pairs_per_dimension * (1 - TIE_SHARE)) // (3 * len(sources))))
-    specimens = _plan(sources, dimensions, rounds, rng)
-    pairs = choose_pairs(specimens, rng, per_dimension=pairs_per_dimension, per_cluster=3 * rounds)
+    specimens = _plan(sources, dimensions, round(pairs_per_dimension * (1 - TIE_SHARE)), rng)
+    pairs = choose_pairs(specimens, rng, per_dimension=pairs_per_dimension, per_cluster=3 * MAX_ROUNDS)
     pairs = [p for p in (_only(pair, dimensions) for pair in pairs) if p is not None]
     if "text_video" in dimensions:
         pairs += _prompt_pairs(sources, specimens, pairs_per_dimension, rng)
@@ -99,6 +99,8 @@ def make_probe(
         raise InputError(f"the clips in {folder} give no pair of {', '.join(dimensions)}: none of them moves")
     named = {s.video for pair in pairs for s in (pair.a, pair.b)}
     used = [s for s in specimens if s.video in named]
+    (out / "videos").mkdir(parents=True, exist_ok=True)
+    (out / "images").mkdir(exist_ok=True)
     by_name = {source.name: source for source in sources}
     for done, _ in enumerate(_write_clips(out, used, by_name, seconds, long_side), start=1):
         if progress is not None:
@@ -166,16 +168,24 @@ def _read(path: Path, seconds: float, long_side: int) -> tuple[np.ndarray, float
 
 
 def _plan(
-    sources: Sequence[_Source], dimensions: Sequence[str], rounds: int, rng: np.random.Generator
+    sources: Sequence[_Source], dimensions: Sequence[str], decided: int, rng: np.random.Generator
 ) -> list[Specimen]:
-    """Clean clips and their degradations; every round takes the next type of each dimension."""
+    """Clean clips and their degradations: per dimension as many rounds over the clips as ``decided`` pairs take.
+
+    A round gives every clip two copies of the dimension's next type, and these at least two decided pairs.
+    """
+    moving = sum(source.moves for source in sources)
+    rounds = {}
+    for dimension in TYPES:
+        usable = moving if dimension in NEED_MOVEMENT else len(sources)
+        rounds[dimension] = min(MAX_ROUNDS, -(-decided // max(1, 2 * usable)))
     specimens = []
     for number, source in enumerate(sources):
         plans = [("none", 0.0, 0)]
         for dimension in dimensions:
-            if dimension == "text_video" or (dimension in ("smoothness", "motion") and not source.moves):
+            if dimension == "text_video" or (dimension in NEED_MOVEMENT and not source.moves):
                 continue
-            for turn in range(min(rounds, len(TYPES[dimension]))):
+            for turn in range(rounds[dimension]):
                 name = TYPES[dimension][(number + turn) % len(TYPES[dimension])]
                 plans += _severities(name, number + turn, rng)
         slices = {"source": source.path.name}

@@ -173,8 +173,11 @@ def main() -> None:
     parser.add_argument("--only", choices=tuple(OUTPUTS), action="append")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)  # the sums, and so the weights, do not depend on the number of cores
     data = load(options.data)
     for name in options.only or OUTPUTS:
+        if (options.out / f"recogniser-{name}.json").exists() and not options.only:
+            continue
         model, measured = train(name, data, options.epochs or EPOCHS[name], options.seed)
         np.savez(options.out / f"recogniser-{name}.npz", **model.export())  # type: ignore[arg-type]
         (options.out / f"recogniser-{name}.json").write_text(json.dumps(measured))
