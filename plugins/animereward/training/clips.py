@@ -190,7 +190,7 @@ def samples(base: int, weights: dict[str, Any], treatments: int) -> list[Sample]
 
 
 def read_recognisers(folder: Path) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """Tensors of each recogniser. One that is not there yet sees nothing (all its outputs are 0), but ``place`` must be."""
+    """Tensors of each recogniser. One that is not there yet sees nothing (its outputs are 0), but ``place`` must be."""
     out = {}
     for name in RECOGNISERS:
         path = folder / f"recogniser-{name}.npz"
@@ -198,7 +198,10 @@ def read_recognisers(folder: Path) -> dict[str, dict[str, NDArray[np.float32]]]:
             out[name] = dict(np.load(path))
         else:
             sizes = {fact: len(values) for fact, values in VALUES.items()}
-            out[name] = {"hidden.weight": np.zeros((1, 3 * SIZE[name] ** 2), np.float32), "hidden.bias": np.zeros(1, np.float32)}
+            out[name] = {
+                "hidden.weight": np.zeros((1, 3 * SIZE[name] ** 2), np.float32),
+                "hidden.bias": np.zeros(1, np.float32),
+            }
             for fact in OUTPUTS[name]:
                 out[name][f"head.{fact}.weight"] = np.zeros((sizes[fact], 1), np.float32)
                 out[name][f"head.{fact}.bias"] = np.zeros(sizes[fact], np.float32)

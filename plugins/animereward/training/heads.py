@@ -20,7 +20,7 @@ from rewardbench_animereward.networks import classify, log_softmax, regress
 from rewardbench_animereward.scorers import ACTIVITY, REGRESSED, identity_features, read
 from safetensors.numpy import save_file
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from rewardbench.synth.recipes import MIN_GAP, MOTION_TIE, SEED_TIES
 
@@ -121,11 +121,11 @@ def train_member(x: Floats, level: Floats, known_pairs: Floats, seed: int, steps
 
     for _ in range(steps):
         batch = rng.choice(known, 192)
-        loss = F.mse_loss(torch.sigmoid(head(rows(batch))), target[torch.from_numpy(batch)])
+        loss = functional.mse_loss(torch.sigmoid(head(rows(batch))), target[torch.from_numpy(batch)])
         if len(decided):
             p = decided[rng.integers(len(decided), size=128)]
             gap = torch.sigmoid(head(rows(p[:, 0]))) - torch.sigmoid(head(rows(p[:, 1])))
-            loss = loss + 0.10 * F.softplus(-12.0 * torch.from_numpy(p[:, 2]) * gap).mean()
+            loss = loss + 0.10 * functional.softplus(-12.0 * torch.from_numpy(p[:, 2]) * gap).mean()
         if len(ties):
             p = ties[rng.integers(len(ties), size=128)]
             gap = torch.sigmoid(head(rows(p[:, 0]))) - torch.sigmoid(head(rows(p[:, 1])))
@@ -183,7 +183,7 @@ def train_activity(
         for _ in range(steps):
             batch = torch.from_numpy(rng.choice(rows, 192))
             noisy = standard[batch] + 0.1 * torch.randn((len(batch), x.shape[1]), generator=generator)
-            loss = F.cross_entropy(head(noisy), target[batch], label_smoothing=0.05)
+            loss = functional.cross_entropy(head(noisy), target[batch], label_smoothing=0.05)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -203,7 +203,7 @@ def rate(tensors: dict[str, Floats], x: Floats) -> Floats:
 
 
 def report(samples: list[Seen], dimension: str, scores: Floats, rows: NDArray[np.bool_]) -> dict[str, float]:
-    """Accuracy without and with ties (best threshold), majority floor and accuracy per treatment over pairs of ``rows``."""
+    """Accuracy without and with ties (best threshold), majority floor and accuracy per treatment."""
     found = pairs(samples, dimension)
     found = found[rows[found[:, 0].astype(int)] & rows[found[:, 1].astype(int)]]
     a, b, answer = found[:, 0].astype(int), found[:, 1].astype(int), found[:, 2]
@@ -257,7 +257,7 @@ def agreement(samples: list[Seen], held_out: NDArray[np.bool_]) -> dict[str, Flo
             optimiser: torch.optim.Optimizer = optimiser,
         ) -> torch.Tensor:  # fmt: skip
             optimiser.zero_grad()
-            loss = F.binary_cross_entropy_with_logits(curve[0] * x + curve[1], y) + 1e-3 * curve[0] ** 2
+            loss = functional.binary_cross_entropy_with_logits(curve[0] * x + curve[1], y) + 1e-3 * curve[0] ** 2
             loss.backward()
             return loss
 

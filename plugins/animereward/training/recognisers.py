@@ -11,7 +11,7 @@ import torch
 from attributes import VALUES
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 OUTPUTS: dict[str, dict[str, int]] = {
     "place": {"person": 3},
@@ -39,8 +39,8 @@ class Recogniser(nn.Module):
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.relu(norm(conv(x)))
-        hidden = F.dropout(F.relu(self.hidden(x.flatten(1))), 0.2, self.training)
+            x = functional.relu(norm(conv(x)))
+        hidden = functional.dropout(functional.relu(self.hidden(x.flatten(1))), 0.2, self.training)
         return {name: head(hidden) for name, head in self.head.items()}
 
     def export(self) -> dict[str, NDArray[np.float32]]:
@@ -70,9 +70,12 @@ def augment(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     x = torch.baddbmm(offset, colours, x.flatten(2)).view_as(x)
     kind = float(torch.rand((), generator=generator))
     if kind < 0.15:
-        x = x + (F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False) - x) * draw(0, 0.9)[..., None]
+        x = (
+            x
+            + (functional.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False) - x) * draw(0, 0.9)[..., None]
+        )
     elif kind < 0.25:
-        x = x - (F.max_pool2d(-x, 3, stride=1, padding=1) + x) * draw(0, 0.5)[..., None]
+        x = x - (functional.max_pool2d(-x, 3, stride=1, padding=1) + x) * draw(0, 0.5)[..., None]
     elif kind < 0.5:
         x = x + torch.randn(x.shape, generator=generator) * draw(-0.02, 0.06)[..., None]
     return x.clamp(0, 1)
@@ -101,7 +104,9 @@ def load(folder: Path) -> dict[str, NDArray[np.generic]]:
     return {name: np.concatenate([s[name] for s in shards]) for name in shards[0].files}
 
 
-def train(name: str, data: dict[str, NDArray[np.generic]], epochs: int, seed: int) -> tuple[Recogniser, dict[str, float]]:
+def train(
+    name: str, data: dict[str, NDArray[np.generic]], epochs: int, seed: int
+) -> tuple[Recogniser, dict[str, float]]:
     """Train one recogniser; the last tenth of the scenes measures it."""
     torch.manual_seed(seed)
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
@@ -136,11 +141,11 @@ def train(name: str, data: dict[str, NDArray[np.generic]], epochs: int, seed: in
 def loss_of(name: str, out: dict[str, torch.Tensor], data: dict[str, NDArray[np.generic]], rows: NDArray[np.int64],
             facts: list[str]) -> torch.Tensor:  # fmt: skip
     if name == "place":
-        return F.smooth_l1_loss(out["person"], torch.from_numpy(data["person"][rows]), beta=0.02)
+        return functional.smooth_l1_loss(out["person"], torch.from_numpy(data["person"][rows]), beta=0.02)
     total = torch.zeros(())
     for fact, logits in out.items():
         target = torch.from_numpy(data["labels"][rows][:, facts.index(fact)].astype(np.int64))
-        total = total + F.cross_entropy(logits, target, label_smoothing=0.02)
+        total = total + functional.cross_entropy(logits, target, label_smoothing=0.02)
     return total
 
 

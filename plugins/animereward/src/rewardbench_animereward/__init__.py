@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import List
-
 from rewardbench_plugin import RewardManifest, hookimpl
 
 VERSION = "0.1.0"
 
 
 @hookimpl
-def rewardbench_rewards() -> List[RewardManifest]:
+def rewardbench_rewards() -> list[RewardManifest]:
     return [
         RewardManifest(
             name="animereward",

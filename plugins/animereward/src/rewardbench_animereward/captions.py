@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Dict, List, Optional, Tuple
 
 HAIR_COLOURS = ("black", "brown", "blonde", "red", "blue", "green", "pink", "purple", "silver", "orange")
 EYE_COLOURS = ("blue", "green", "brown", "red", "purple", "golden")
 OUTFIT_COLOURS = ("red", "blue", "green", "white", "black", "yellow", "pink", "purple")
 
-VALUES: Dict[str, Tuple[str, ...]] = {
+VALUES: dict[str, tuple[str, ...]] = {
     "person": ("girl", "boy"),
     "hair_style": ("long", "short", "bob", "spiky", "ponytail", "twin tails", "braid"),
     "hair_colour": HAIR_COLOURS,
@@ -84,11 +83,13 @@ _CAMERA = {
     "zoom in": ("the camera zooms in", "while the camera moves closer"),
     "zoom out": ("the camera zooms out", "while the camera moves back"),
 }
-_GLUE = frozenset("a an anime style the and with who has have wears wearing in she he".split())
+_GLUE = frozenset(
+    ["a", "an", "anime", "style", "the", "and", "with", "who", "has", "have", "wears", "wearing", "in", "she", "he"]
+)
 
 
 @lru_cache(maxsize=1)
-def _patterns() -> List[Tuple[str, "re.Pattern[str]", str]]:
+def _patterns() -> list[tuple[str, re.Pattern[str], str]]:
     """(kind, pattern, value), the longer phrases first; colours are captured."""
     found = []
     hair = "(" + "|".join(HAIR_COLOURS) + ")"
@@ -103,12 +104,12 @@ def _patterns() -> List[Tuple[str, "re.Pattern[str]", str]]:
     return [(kind, re.compile(rf"\b{p}\b"), value) for kind, p, value in found]
 
 
-def understand(text: Optional[str]) -> Optional[Dict[str, str]]:
+def understand(text: str | None) -> dict[str, str] | None:
     """Stated value of every fact (``camera`` may be missing), or None where the caption is not understood."""
     if not text:
         return None
     rest = " ".join(re.sub(r"[.,;:]", " ", text.lower()).split())
-    facts: Dict[str, str] = {}
+    facts: dict[str, str] = {}
     for kind, pattern, value in _patterns():
         match = pattern.search(rest)
         while match is not None:

@@ -6,8 +6,6 @@ layout, and how each of these develops in time.
 
 from __future__ import annotations
 
-from typing import Dict, List, Tuple
-
 import numpy as np
 
 from rewardbench_animereward.images import box, gradients, halve, opponent, percentiles
@@ -32,9 +30,9 @@ class Signature:
         self.grid = _grid(self.colour)
 
 
-def image_features(image: Signature, clip: Signature) -> Dict[str, float]:
+def image_features(image: Signature, clip: Signature) -> dict[str, float]:
     """Named features of the first-frame image against the frames of the clip, in time order."""
-    out: Dict[str, float] = {}
+    out: dict[str, float] = {}
     for name, series in _distances(image, 0, clip).items():
         _development(out, name, series)
     for k in range(image.detail.shape[1]):
@@ -46,9 +44,9 @@ def image_features(image: Signature, clip: Signature) -> Dict[str, float]:
     return out
 
 
-def character_features(clip: Signature) -> Dict[str, float]:
+def character_features(clip: Signature) -> dict[str, float]:
     """Named features of change within the clip: gradual or sudden, everywhere or in the middle of the picture."""
-    out: Dict[str, float] = {}
+    out: dict[str, float] = {}
     for name, series in _distances(clip, 0, clip).items():
         _development(out, f"first_{name}", series[1:] if len(series) > 1 else series)
     for name, values in (("palette", clip.palette), ("centre", clip.centre)):
@@ -64,15 +62,15 @@ def character_features(clip: Signature) -> Dict[str, float]:
     half = max(1, clip.n // 2)
     late, early = np.median(grid[half:] if clip.n > 1 else grid, axis=0), np.median(grid[:half], axis=0)
     moved = np.abs(late - early)[..., 1:].sum(-1)
-    for p, value in zip((25, 50, 75, 90, 97), percentiles(moved, (25, 50, 75, 90, 97))):
+    for p, value in zip((25, 50, 75, 90, 97), percentiles(moved, (25, 50, 75, 90, 97)), strict=False):
         out[f"cells_p{p}"] = _log(value / 64)
     out["cells_luma"] = _log(np.abs(late - early)[..., 0].mean() / 64)
     return out
 
 
-def _distances(one: Signature, index: int, many: Signature) -> Dict[str, np.ndarray]:
+def _distances(one: Signature, index: int, many: Signature) -> dict[str, np.ndarray]:
     """Series (N,) of distances between picture ``index`` of ``one`` and every picture of ``many``."""
-    out: Dict[str, np.ndarray] = {}
+    out: dict[str, np.ndarray] = {}
     out["palette"] = 0.5 * np.abs(many.palette - one.palette[index]).sum(axis=1)
     out["new"] = np.maximum(many.palette - 2.0 * one.palette[index] - 0.002, 0).sum(axis=1)
     out["gone"] = np.maximum(one.palette[index] - 2.0 * many.palette - 0.002, 0).sum(axis=1)
@@ -81,12 +79,12 @@ def _distances(one: Signature, index: int, many: Signature) -> Dict[str, np.ndar
     third = change.shape[1] // 3
     out["luma"], out["blue"], out["red"] = (change[:, i * third : (i + 1) * third].mean(axis=1) for i in range(3))
     out["detail"] = np.abs(many.detail - one.detail[index]).mean(axis=1)
-    layout, colour = zip(*(_layout(one.grid[index], g) for g in many.grid))
+    layout, colour = zip(*(_layout(one.grid[index], g) for g in many.grid), strict=False)
     out["layout"], out["cells"] = np.array(layout), np.array(colour)
     return out
 
 
-def _development(out: Dict[str, float], name: str, series: np.ndarray) -> None:
+def _development(out: dict[str, float], name: str, series: np.ndarray) -> None:
     out[f"{name}_start"] = _log(series[:2].mean())
     out[f"{name}_mean"] = _log(series.mean())
     out[f"{name}_end"] = _log(series[-2:].mean())
@@ -100,7 +98,7 @@ def _drift(series: np.ndarray) -> float:
     return float(series[-k:].mean() - series[:k].mean())
 
 
-def palette(x: np.ndarray, weights: "np.ndarray | None") -> np.ndarray:
+def palette(x: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     """Smoothed colour histogram, flat, sum 1, of opponent values (H, W, 3)."""
     scaled = [
         np.clip(x[..., 0] / 256 * BINS[0], 0, BINS[0] - 1),
@@ -133,7 +131,7 @@ def _tones(x: np.ndarray) -> np.ndarray:
 
 def _detail(y: np.ndarray) -> np.ndarray:
     """Log energy of four octaves and of steep edges (7,)."""
-    values: List[float] = []
+    values: list[float] = []
     level = y
     for _ in range(4):
         values.append(float(np.log(np.abs(level - box(level, 1)).mean() + 0.05)))
@@ -145,7 +143,7 @@ def _detail(y: np.ndarray) -> np.ndarray:
 
 def _grid(x: np.ndarray) -> np.ndarray:
     """Mean colours of GRID x GRID cells: float32 (N, GRID, GRID, 3)."""
-    n, h, w = x.shape[:3]
+    _n, h, w = x.shape[:3]
     rows = np.linspace(0, h, GRID + 1).astype(int)[:-1]
     columns = np.linspace(0, w, GRID + 1).astype(int)[:-1]
     sums = np.add.reduceat(np.add.reduceat(x, rows, axis=1), columns, axis=2)
@@ -153,7 +151,7 @@ def _grid(x: np.ndarray) -> np.ndarray:
     return np.asarray(sums / ones, np.float32)
 
 
-def _layout(a: np.ndarray, b: np.ndarray) -> Tuple[float, float]:
+def _layout(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     """(1 - correlation of luma, mean colour difference / 64) of two grids at their best shift by up to two cells."""
     best, colour = 2.0, 4.0
     for dy in (-1, 0, 1):
@@ -166,7 +164,7 @@ def _layout(a: np.ndarray, b: np.ndarray) -> Tuple[float, float]:
     return best, colour
 
 
-def split(values: np.ndarray) -> Tuple[float, float, float]:
+def split(values: np.ndarray) -> tuple[float, float, float]:
     """(distance between the two parts, mean distance within them, position) of the best cut of a series in time."""
     n = len(values)
     if n < 4:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Tuple
-
 import numpy as np
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -47,7 +45,7 @@ def box(x: np.ndarray, radius: int) -> np.ndarray:
     return out
 
 
-def gradients(x: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def gradients(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Central differences (d/drow, d/dcolumn) of (..., H, W), one-sided at the edges."""
     p = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(1, 1), (1, 1)], mode="edge")
     return 0.5 * (p[..., 2:, 1:-1] - p[..., :-2, 1:-1]), 0.5 * (p[..., 1:-1, 2:] - p[..., 1:-1, :-2])
@@ -70,7 +68,7 @@ def warp(x: np.ndarray, dy: np.ndarray, dx: np.ndarray) -> np.ndarray:
     return upper * (1 - v) + lower * v
 
 
-def optical_flow(a: np.ndarray, b: np.ndarray, steps: int = 2) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def optical_flow(a: np.ndarray, b: np.ndarray, steps: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coarse-to-fine Lucas-Kanade from frames ``a`` to ``b``.
 
     Args:
@@ -103,13 +101,13 @@ def optical_flow(a: np.ndarray, b: np.ndarray, steps: int = 2) -> Tuple[np.ndarr
     return dy, dx, texture
 
 
-def _enlarge(x: np.ndarray, shape: Tuple[int, ...]) -> np.ndarray:
+def _enlarge(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     rows = np.minimum(np.arange(shape[0]) // 2, x.shape[-2] - 1)
     columns = np.minimum(np.arange(shape[1]) // 2, x.shape[-1] - 1)
     return x[..., rows, :][..., columns]
 
 
-def percentiles(x: np.ndarray, at: Tuple[float, ...]) -> np.ndarray:
+def percentiles(x: np.ndarray, at: tuple[float, ...]) -> np.ndarray:
     """float32 (len(at),) percentiles of all values, by nearest rank (a partition is faster than interpolation)."""
     flat = np.asarray(x, np.float32).reshape(-1)
     ranks = [min(len(flat) - 1, int(p / 100 * len(flat))) for p in at]

@@ -10,18 +10,18 @@ drawn clips.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image
-from rewardbench_plugin import Clip, Dimension, Frames, FrameSpec, Item, RewardCard, RewardModel, Sampling, Scores, Size
-from rewardbench_plugin.reward import Prepared
 
 from rewardbench_animereward import VERSION
 from rewardbench_animereward.captions import STATED, VALUES, understand
 from rewardbench_animereward.networks import Weights, classify, part, regress
 from rewardbench_animereward.scorers import ACTIVITY, REGRESSED, find, read, regressed_features, vector
+from rewardbench_plugin import Clip, Dimension, Frames, FrameSpec, Item, RewardCard, RewardModel, Sampling, Scores, Size
+from rewardbench_plugin.reward import Prepared
 
 CONSECUTIVE = FrameSpec("pyav", Sampling(rule="middle", count=24), Size(short_side=128), "pil-box")
 """Neighbouring frames from the middle of the clip, for smoothness."""
@@ -76,21 +76,21 @@ class MiniAnimeReward(RewardModel):
     card = CARD
 
     def __init__(self) -> None:
-        self.preset: Optional[str] = "mini"
+        self.preset: str | None = "mini"
         self.weights: Mapping[str, str] = {"mini": str(WEIGHTS)}
         self.options: Mapping[str, str] = {}
-        self.dimensions: Tuple[str, ...] = CARD.dimension_names
-        self._tensors: Optional[Dict[str, np.ndarray]] = None
-        self._names: Dict[str, Tuple[str, ...]] = {}
-        self._parts: Dict[str, Weights] = {}
+        self.dimensions: tuple[str, ...] = CARD.dimension_names
+        self._tensors: dict[str, np.ndarray] | None = None
+        self._names: dict[str, tuple[str, ...]] = {}
+        self._parts: dict[str, Weights] = {}
 
     def configure(
         self,
         *,
-        preset: Optional[str] = None,
-        weights: Optional[Mapping[str, str]] = None,
-        options: Optional[Mapping[str, str]] = None,
-        dimensions: Optional[Sequence[str]] = None,
+        preset: str | None = None,
+        weights: Mapping[str, str] | None = None,
+        options: Mapping[str, str] | None = None,
+        dimensions: Sequence[str] | None = None,
         seed: int = 0,
     ) -> None:
         super().configure(preset=preset or "mini", weights=weights, options=options, dimensions=dimensions, seed=seed)
@@ -100,7 +100,7 @@ class MiniAnimeReward(RewardModel):
             raise ValueError(f"animereward:mini has the weights part 'mini' only, not {', '.join(sorted(given))}")
         self.weights = {"mini": path}
 
-    def load(self, device: str, dtype: Optional[str], weights: Mapping[str, str], options: Mapping[str, str]) -> None:
+    def load(self, device: str, dtype: str | None, weights: Mapping[str, str], options: Mapping[str, str]) -> None:
         """Read the weights. They are evaluated in numpy, in float32, on the CPU, whatever ``device`` says."""
         self._part("place")
 
@@ -147,7 +147,7 @@ class MiniAnimeReward(RewardModel):
             notes.append(note)
         return Scores(values=values, notes=notes, errors=[None] * len(batch))
 
-    def _rate(self, item: Item) -> Tuple[Dict[str, float], str]:
+    def _rate(self, item: Item) -> tuple[dict[str, float], str]:
         wanted, ratings, reasons = self._wanted(), {}, []
         for dimension in wanted:
             if dimension in REGRESSED and dimension in item.data:
@@ -177,7 +177,7 @@ class MiniAnimeReward(RewardModel):
             out.append(1.0 / (1.0 + np.exp(-np.clip(slope * gap + offset, -30, 30))))
         return np.array(out, np.float32)
 
-    def _wanted(self) -> Tuple[str, ...]:
+    def _wanted(self) -> tuple[str, ...]:
         return DIMENSIONS if "overall" in self.dimensions else tuple(d for d in DIMENSIONS if d in self.dimensions)
 
     def _part(self, name: str) -> Weights:
@@ -189,7 +189,7 @@ class MiniAnimeReward(RewardModel):
         return self._parts[name]
 
 
-def read_weights(path: str) -> Tuple[Dict[str, np.ndarray], Dict[str, Tuple[str, ...]]]:
+def read_weights(path: str) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
     """(tensors by name, feature names of every regressed dimension) of a weights file.
 
     Raises:
@@ -200,7 +200,7 @@ def read_weights(path: str) -> Tuple[Dict[str, np.ndarray], Dict[str, Tuple[str,
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in list(file.keys())}
     except (OSError, SafetensorError) as error:
         raise ValueError(f"weights {path} of animereward:mini cannot be read: {error}") from error
     vectors = (*REGRESSED, "activity")
@@ -235,7 +235,7 @@ def first_frame(path: str, height: int, width: int) -> np.ndarray:
 
 
 def _reason(dimension: str, clip: Clip) -> str:
-    reasons: List[str] = []
+    reasons: list[str] = []
     if dimension == "text_video":
         reasons.append("the clip has no caption" if not clip.prompt else "the caption is outside its grammar")
     elif dimension == "image_video":

@@ -6,20 +6,20 @@ by itself.
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 Weights = Mapping[str, np.ndarray]
 
 
-def part(weights: Weights, prefix: str) -> Dict[str, np.ndarray]:
+def part(weights: Weights, prefix: str) -> dict[str, np.ndarray]:
     """The tensors under ``prefix.``, without it, as float32."""
     cut = len(prefix) + 1
     return {k[cut:]: np.asarray(v, np.float32) for k, v in weights.items() if k.startswith(prefix + ".")}
 
 
-def recognise(weights: Weights, pictures: np.ndarray) -> Dict[str, np.ndarray]:
+def recognise(weights: Weights, pictures: np.ndarray) -> dict[str, np.ndarray]:
     """Outputs of a recogniser.
 
     Args:
@@ -80,9 +80,9 @@ def classify(weights: Weights, features: np.ndarray) -> np.ndarray:
     return np.asarray(np.mean([log_softmax(out) for out in _members(weights, features)], axis=0), np.float32)
 
 
-def _members(weights: Weights, features: np.ndarray) -> List[np.ndarray]:
+def _members(weights: Weights, features: np.ndarray) -> list[np.ndarray]:
     x = np.clip((features - weights["mean"]) / weights["scale"], -4.0, 4.0).astype(np.float32)
-    outputs: List[np.ndarray] = []
+    outputs: list[np.ndarray] = []
     while f"{len(outputs)}.w0" in weights:
         m = len(outputs)
         hidden = np.tanh(x @ weights[f"{m}.w0"] + weights[f"{m}.b0"])

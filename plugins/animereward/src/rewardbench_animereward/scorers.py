@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Collection, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -19,18 +20,18 @@ REGRESSED = ("smoothness", "motion", "appeal", "image_video", "character")
 ACTIVITY = {"action": 9, "camera": 5}
 """Facts that only the movement shows, and how many values each has: recognised from the ``activity`` features."""
 IDENTITY = ("person", "hair_style", "hair_colour", "eye_colour", "accessory", "outfit", "outfit_colour")
-Features = Dict[str, float]
+Features = dict[str, float]
 
 
 def regressed_features(
     wanted: Collection[str],
-    consecutive: Optional[np.ndarray],
+    consecutive: np.ndarray | None,
     fps: float,
-    spread: Optional[np.ndarray],
+    spread: np.ndarray | None,
     spread_fps: float,
-    image: Optional[np.ndarray],
-    seen: Optional["Seen"],
-) -> Dict[str, Features]:
+    image: np.ndarray | None,
+    seen: Seen | None,
+) -> dict[str, Features]:
     """Named features for each wanted dimension that can be rated.
 
     Args:
@@ -42,7 +43,7 @@ def regressed_features(
         image: uint8 (H, W, 3), the first-frame image at the size of ``spread``, or None.
         seen: what the recognisers saw in ``spread`` (character, activity), or None.
     """
-    out: Dict[str, Features] = {}
+    out: dict[str, Features] = {}
     if "smoothness" in wanted and consecutive is not None:
         steady, gain = steadied(consecutive)
         out["smoothness"] = temporal_features(steady, gain, flow_of(steady), fps)
@@ -95,7 +96,7 @@ class Seen:
     """What the recognisers saw: log-probabilities of every fact per frame, small pictures of head and body, and where
     the person was (fractions of the short side, from the frame's middle)."""
 
-    def __init__(self, facts: Mapping[str, np.ndarray], head: np.ndarray, body: np.ndarray, people: List[Person]):
+    def __init__(self, facts: Mapping[str, np.ndarray], head: np.ndarray, body: np.ndarray, people: list[Person]):
         self.facts = facts
         self.head = head
         self.body = body
@@ -108,7 +109,7 @@ class Crops(NamedTuple):
     small: np.ndarray
     head: np.ndarray
     body: np.ndarray
-    people: List[Person]
+    people: list[Person]
 
 
 def find(spread: np.ndarray, place: Weights, count: int = 8) -> Crops:
@@ -122,8 +123,8 @@ def find(spread: np.ndarray, place: Weights, count: int = 8) -> Crops:
     places = np.clip(recognise(place, small)["person"], 0.02, 1.0)
     people = [Person(float(x), float(y), float(u)) for x, y, u in places]
     pixels = [Person(*(value * side for value in p)) for p in people]
-    head = np.stack([crop(f, p, HEAD, 64) for f, p in zip(frames, pixels)])
-    body = np.stack([crop(f, p, BODY, 64) for f, p in zip(frames, pixels)])
+    head = np.stack([crop(f, p, HEAD, 64) for f, p in zip(frames, pixels, strict=False)])
+    body = np.stack([crop(f, p, BODY, 64) for f, p in zip(frames, pixels, strict=False)])
     return Crops(small, head, body, [Person(p.x - 0.5, p.y - 0.5, p.unit) for p in people])
 
 
@@ -162,6 +163,6 @@ def _half(rgb: np.ndarray) -> np.ndarray:
     return np.moveaxis(halve(np.moveaxis(x, -1, 1)), 1, -1)
 
 
-def vector(features: Features, names: Tuple[str, ...]) -> np.ndarray:
+def vector(features: Features, names: tuple[str, ...]) -> np.ndarray:
     """float32 (len(names),) of the named features."""
     return np.array([features[name] for name in names], np.float32)

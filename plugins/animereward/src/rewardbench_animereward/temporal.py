@@ -6,7 +6,8 @@ same numbers at every resolution and, as far as possible, over every content.
 
 from __future__ import annotations
 
-from typing import Dict, NamedTuple, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Flow(NamedTuple):
     camera: np.ndarray
 
 
-def steadied(frames: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def steadied(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(luma without common changes of brightness, float32 (T, H, W); log gains (T - 1,)); T is at least 3."""
     y = luma(frames)
     if len(y) < 3:
@@ -48,7 +49,7 @@ def flow_of(steady: np.ndarray) -> Flow:
     return Flow((dy - cy) / side, (dx - cx) / side, weight, camera / side)
 
 
-def temporal_features(steady: np.ndarray, gain: np.ndarray, flow: Flow, fps: float) -> Dict[str, float]:
+def temporal_features(steady: np.ndarray, gain: np.ndarray, flow: Flow, fps: float) -> dict[str, float]:
     """Named features of T neighbouring frames.
 
     Args:
@@ -56,7 +57,7 @@ def temporal_features(steady: np.ndarray, gain: np.ndarray, flow: Flow, fps: flo
         flow: from :func:`flow_of`.
         fps: frames per second (0 or less counts as 12).
     """
-    out: Dict[str, float] = {}
+    out: dict[str, float] = {}
     _series(out, "gain", gain)
     steps = np.abs(np.diff(steady, axis=0)).mean(axis=(1, 2))
     _steps(out, "step", steps)
@@ -68,7 +69,7 @@ def temporal_features(steady: np.ndarray, gain: np.ndarray, flow: Flow, fps: flo
     return out
 
 
-def activity_features(flow: Flow, people: Sequence[Person], fps: float) -> Dict[str, float]:
+def activity_features(flow: Flow, people: Sequence[Person], fps: float) -> dict[str, float]:
     """What the person and the camera do: signed camera motion, and where around the face the body moves.
 
     Args:
@@ -78,8 +79,8 @@ def activity_features(flow: Flow, people: Sequence[Person], fps: float) -> Dict[
         fps: frames per second.
     """
     fps = fps if fps > 0 else 12.0
-    out: Dict[str, float] = {}
-    for name, series in zip(("down", "right", "zoom"), flow.camera.T):
+    out: dict[str, float] = {}
+    for name, series in zip(("down", "right", "zoom"), flow.camera.T, strict=False):
         median = float(np.median(series)) * fps
         out[f"camera_{name}"] = float(np.tanh(median * 10))
         out[f"camera_{name}_log"] = float(np.sign(median) * np.log1p(abs(median) * 200))
@@ -124,13 +125,13 @@ def log_gains(y: np.ndarray) -> np.ndarray:
     return np.asarray(np.median(ratio.reshape(len(ratio), -1), axis=1))
 
 
-def _series(out: Dict[str, float], name: str, x: np.ndarray) -> None:
+def _series(out: dict[str, float], name: str, x: np.ndarray) -> None:
     out[f"{name}_abs"] = _log(np.abs(x).mean())
     out[f"{name}_second"] = _log(np.abs(np.diff(x)).mean())
     out[f"{name}_top"] = _log(np.sort(np.abs(x))[-3:].mean())
 
 
-def _steps(out: Dict[str, float], name: str, x: np.ndarray) -> None:
+def _steps(out: dict[str, float], name: str, x: np.ndarray) -> None:
     """Evenness of a series of step sizes: holds, jumps and their alternation."""
     mean = float(x.mean()) + SMALL
     upper = float(np.percentile(x, 75)) + SMALL
@@ -153,7 +154,7 @@ def _jerk(y: np.ndarray) -> float:
     return float(second.mean() / (first[1:].mean() + first[:-1].mean() + 0.05))
 
 
-def _flow(out: Dict[str, float], flow: Flow, fps: float) -> None:
+def _flow(out: dict[str, float], flow: Flow, fps: float) -> None:
     ry, rx, weight = flow.dy, flow.dx, flow.weight
     shift = flow.camera[:, :2]
     out["shift_second"] = _log(np.abs(np.diff(shift, axis=0)).mean())
@@ -164,12 +165,12 @@ def _flow(out: Dict[str, float], flow: Flow, fps: float) -> None:
     speed = np.hypot(ry, rx)
     seen = weight > 0.5
     local = speed[seen] if seen.any() else np.zeros(1, np.float32)
-    for p, value in zip((25, 50, 75, 90, 97), percentiles(local, (25, 50, 75, 90, 97))):
+    for p, value in zip((25, 50, 75, 90, 97), percentiles(local, (25, 50, 75, 90, 97)), strict=False):
         out[f"local_p{p}"] = _log(value)
     acceleration = np.hypot(np.diff(ry, axis=0), np.diff(rx, axis=0))
     both = seen[1:] & seen[:-1]
     change = acceleration[both] if both.any() else np.zeros(1, np.float32)
-    for p, value in zip((25, 50, 75, 90), percentiles(change, (25, 50, 75, 90))):
+    for p, value in zip((25, 50, 75, 90), percentiles(change, (25, 50, 75, 90)), strict=False):
         out[f"change_p{p}"] = _log(value)
     rough = np.hypot(ry - box(ry, 3), rx - box(rx, 3))[seen]
     out["rough_p50"], out["rough_p90"] = (
@@ -189,7 +190,7 @@ def _flow(out: Dict[str, float], flow: Flow, fps: float) -> None:
     out["path_straight"] = float((path * speed.mean(axis=0)).sum() / (speed.mean(axis=0).sum() + 1e-6))
 
 
-def _camera(dy: np.ndarray, dx: np.ndarray, weight: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _camera(dy: np.ndarray, dx: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shift and zoom shared by most of the picture: fields (N, H, W) and parameters (N, 3): dy, dx, zoom.
 
     Weighted least squares with two rounds of down-weighting what disagrees, which is the character.
