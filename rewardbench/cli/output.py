@@ -47,6 +47,12 @@ def error_line(text: str) -> None:
         silence(sys.stderr)
 
 
+def failure_line(video: str, error: str) -> None:
+    """Write that a clip failed; the error names the clip itself where it comes from reading the file."""
+    named = error if video in error.partition(": ")[0] else f"{video}: {error}"
+    error_line(f"rewardbench: failed: {named}")
+
+
 def flush() -> None:
     """Hand buffered output over now, so that a reader that went away is noticed here and not at exit."""
     for stream in (sys.stdout, sys.stderr):

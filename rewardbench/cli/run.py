@@ -151,7 +151,7 @@ def _print_notes(outcome: RunOutcome) -> None:
         alike.setdefault((failure.plugin, failure.error), []).append(failure.video)
     for (plugin, error), videos in list(alike.items())[:SHOWN_FAILURES]:
         also = f" and {len(videos) - 1:,} more" if len(videos) > 1 else ""
-        output.error_line(f"rewardbench: failed: {videos[0]}{also} ({plugin}): {error}")
+        output.failure_line(f"{videos[0]}{also}", f"{error} ({plugin})")
     if len(alike) > SHOWN_FAILURES:
         rest = sum(len(videos) for videos in list(alike.values())[SHOWN_FAILURES:])
         output.error_line(f"rewardbench: failed: {rest:,} more, listed in {outcome.folder / 'result.json'}")

@@ -123,4 +123,4 @@ def print_scores(rows: Sequence[Mapping[str, Any]], stdout: TextIO) -> None:
     output.print_columns(lines, stdout)
     for row in rows:
         if row["error"]:
-            output.error_line(f"rewardbench: failed: {row['video']}: {row['error']}")
+            output.failure_line(str(row["video"]), str(row["error"]))

@@ -99,7 +99,7 @@ def test_run_on_two_benchmarks_prints_a_list_and_ends_with_the_worse_code(
     written = capsys.readouterr()
     assert [len(result["failures"]) for result in json.loads(written.out)] == [0, 16]
     assert written.err.count("is damaged") == 10
-    assert "failed: a.mp4 and 4 more (random): frame 0 is damaged" in written.err
+    assert "failed: a.mp4 and 4 more: frame 0 is damaged (random)" in written.err
     assert f"2 more, listed in {tmp_path / 'q' / 'result.json'}" in written.err
 
 
@@ -133,7 +133,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         settings_seen.append(settings)
         return [
             {"video": "a.mp4", "prompt": None, "scores": {"x": 0.25, "y": None}, "raw": {"x": 0.25}, "error": None},
-            {"video": "b.mp4", "prompt": None, "scores": {}, "raw": {}, "error": "b.mp4 is empty"},
+            {"video": "b.mp4", "prompt": None, "scores": {}, "raw": {}, "error": "b.mp4: is empty"},
         ]
 
     monkeypatch.setattr("rewardbench.runs.score_clips", score_clips)
@@ -168,7 +168,7 @@ def test_score_prints_json_rows(scored: list[Any], tmp_path: Path, capsys: pytes
     assert main(["score", str(tmp_path / "a.mp4"), "--plugin", "random", "--format", "json"]) == 3
     rows = json.loads(capsys.readouterr().out)
     assert set(rows[0]) == {"video", "prompt", "scores", "raw", "error"}
-    assert rows[1]["error"] == "b.mp4 is empty"
+    assert rows[1]["error"] == "b.mp4: is empty"
 
 
 def test_score_prints_a_table_with_a_dash_for_abstaining(
@@ -182,7 +182,7 @@ def test_score_prints_a_table_with_a_dash_for_abstaining(
         ["a.mp4", "0.2500", "-"],
         ["b.mp4", "-", "-"],
     ]
-    assert "failed: b.mp4: b.mp4 is empty" in written.err
+    assert "failed: b.mp4: is empty" in written.err
 
 
 def test_plugins_show_prints_the_card(capsys: pytest.CaptureFixture[str]) -> None:
