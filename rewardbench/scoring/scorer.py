@@ -59,6 +59,7 @@ class Scorer:
         """Score what lacks a score; one session per job, None where nothing had to be done."""
         self.progress.start_phase("checking clips", len(clips))
         todo = list(pending_clips(self.jobs, clips, self.contents, self.store, self.failures, self.progress))
+        self.store.flush()
         self.progress.end_phase()
         return self._run(todo, "scoring clips", _ClipSink(self))
 
@@ -67,6 +68,7 @@ class Scorer:
         sink = _PairSink(self)
         self.progress.start_phase("checking pairs", len(pairs))
         todo = list(self._pending_pairs(pairs, sink))
+        self.store.flush()
         self.progress.end_phase()
         return self._run(todo, "comparing pairs", sink)
 

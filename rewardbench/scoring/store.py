@@ -17,6 +17,8 @@ from typing import Any
 
 from rewardbench.errors import InputError
 
+HASHES_PER_WRITE = 256
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS scores (key TEXT PRIMARY KEY, value REAL, raw REAL, note TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS judgements (key TEXT PRIMARY KEY, p_a REAL, p_tie REAL, p_b REAL, text TEXT) WITHOUT ROWID;
@@ -49,6 +51,7 @@ class ScoreStore:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
+        self._hashed: list[tuple[Any, ...]] = []
         try:
             self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
             self._db.execute("PRAGMA synchronous=FULL")
@@ -124,10 +127,16 @@ class ScoreStore:
         if known is not None and known[:2] == (status.st_size, status.st_mtime_ns):
             return str(known[2])
         digest = content_hash(path)
-        if self.path is not None:
-            row = (full, status.st_size, status.st_mtime_ns, digest)
-            self._write("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", [row])
+        self._hashed.append((full, status.st_size, status.st_mtime_ns, digest))
+        if len(self._hashed) >= HASHES_PER_WRITE:
+            self.flush()
         return digest
+
+    def flush(self) -> None:
+        """Keep the content hashes made so far (a hash that is lost is made again, so they are written in groups)."""
+        if self._hashed:
+            self._write("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", self._hashed)
+            self._hashed = []
 
     def add_session(self, plugin: str, details: dict[str, Any]) -> None:
         """Remember how scores of this run were computed (device, versions, speed)."""
