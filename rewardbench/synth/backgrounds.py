@@ -66,6 +66,7 @@ class _Painter:
 
     def sky(self, top: RGB, low: RGB, horizon: float) -> None:
         """Bands from ``top`` to ``low``; a flat style gets one band."""
+        self.box(self.left, horizon, self.right, self.bottom, low)  # seen between hills or houses that stand lower
         bands = 1 if self.canvas.style.texture == "flat" else 28
         edges = np.linspace(self.top, horizon, bands + 1)
         for i in range(bands):
