@@ -10,46 +10,18 @@ draws and multiplied up; the JSON says so. The result goes to perf/results/boots
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import resource
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import machine, write_result  # the neighbouring script
 
 from rewardbench.metrics import evaluate_pairs, pairwise_accuracy
 
 N_PAIRS, N_PROMPTS, N_DIMENSIONS, N_DRAWS = 26_457, 420, 4, 1_000
 TARGET_S = 2.0
-
-
-def machine() -> dict[str, Any]:
-    """The machine in words, without names of hosts."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        named = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = named[0] if named else model
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "system": platform.system(),
-        "cpu": model,
-        "cores": cores,
-        "load_average_1min": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-    }
-
-
-def write_result(path: Path, result: dict[str, Any]) -> None:
-    """Keep a result as JSON, beside those of the other scripts."""
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"written: {path.parent.name}/{path.name}")
 
 
 def main() -> None:
@@ -106,7 +78,7 @@ def main() -> None:
     for name, value in peers.items():
         print(f"{name + ' (scaled up)':<34}{value:>9.1f} s   {value / median:.0f} times ours")
     write_result(
-        Path(__file__).parent / "results" / "bootstrap.json",
+        "bootstrap",
         {
             "what": "evaluate_pairs, all intervals, threshold refitted in every draw",
             "n_pairs": N_PAIRS,

@@ -14,11 +14,10 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bootstrap import machine, write_result  # the neighbouring script
+from machine import machine, write_result  # the neighbouring script
 
 from rewardbench.metrics import pairwise_accuracy
 
@@ -184,7 +183,7 @@ def main() -> None:
             f"{'' if target is None else f'{target:.0f}':>8}"
         )
     write_result(
-        Path(__file__).parent / "results" / "ties.json",
+        "ties",
         {
             "what": "tie calibration, whole call",
             "n_pairs": N_PAIRS,
