@@ -145,7 +145,7 @@ def test_a_stopped_run_goes_on_where_it_was(
     words = (*RUN, "--out", "run")
     process = installed.start(*words, folder=empty)
     before = wait_for_scores(empty / "run", 0, process)
-    os.killpg(process.pid, how) if how is signal.SIGKILL else process.send_signal(how)
+    os.killpg(process.pid, how)  # the whole group, as a terminal's ctrl-c does
     _, err = process.communicate(timeout=60)
     assert process.returncode == (-signal.SIGKILL if how is signal.SIGKILL else 130)
     if how is signal.SIGINT:
