@@ -10,7 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -50,6 +50,7 @@ class Benchmark:
         clips: clip id to clip; the same file under another prompt or image is another clip.
         has_clips: False where the file names no clips (ids, labels and scores only).
         sha256: of the source file.
+        labels_by: ``people``, or ``construction`` where answers are known because the clips were made that way.
         columns: all columns of the source, in order.
     """
 
@@ -63,7 +64,7 @@ class Benchmark:
     has_clips: bool
     columns: tuple[str, ...] = ()
     label_format: str = "plain"
-    default_map: Mapping[str, str] = field(default_factory=dict)
+    labels_by: str = "people"
 
     def by_side(self) -> Benchmark:
         """The same pairs with a clip of its own for every pair and side, for scores recorded per pair."""
@@ -117,7 +118,7 @@ def load_benchmark(
         loaded = loader(name=name, variant=variant or None, progress=progress)
         if not isinstance(loaded, Benchmark):
             loaded = read_pairs(Path(loaded), name=text, version=manifest.version, labels=labels)
-        return loaded
+        return replace(loaded, labels_by=manifest.labels_by)
     path = Path(text)
     if not path.exists() and _HUB_ID.fullmatch(text) and not path.suffix:
         return _read_hub(text, labels, label_format)

@@ -67,6 +67,7 @@ class BenchmarkRecord(_Record):
     n_pairs: int
     n_clips: int
     source: str = ""
+    labels_by: str = "people"
 
 
 class Crossfit(_Record):

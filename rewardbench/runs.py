@@ -296,6 +296,7 @@ def _run_one(
                 n_pairs=len(benchmark.comparisons),
                 n_clips=len(benchmark.clips),
                 source=benchmark.source,
+                labels_by=benchmark.labels_by,
             ),
             rows=[RowRecord(**asdict(row)) for row in rows],
             cluster=settings.cluster,

@@ -64,9 +64,14 @@ class RewardManifest(Manifest):
 
 @dataclass(frozen=True)
 class BenchmarkManifest(Manifest):
-    """A benchmark; ``target`` is a function ``load(name, variant=None, data_dir=None) -> rewardbench Benchmark``."""
+    """A benchmark; ``target`` is a function ``load(name, variant=None, data_dir=None, progress=None)``.
+
+    It returns the path of a pairs file, or a ``rewardbench.Benchmark``. ``labels_by`` says who decided the labels:
+    ``people``, or ``construction`` where the answers are known because the clips were made that way.
+    """
 
     version: str = "0"
+    labels_by: str = "people"
     variants: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -70,6 +70,8 @@ def _legend(result: Result, ascii_only: bool) -> str:
         lines.append(f"{marks['below']} the interval lies below the majority floor.")
     if any(metric.n_abstained for metric in result.metrics):
         lines.append("n (-k): k pairs abstained.")
+    if result.benchmark.labels_by == "construction":
+        lines.append("The labels are known by construction; no human was asked.")
     return " ".join(lines)
 
 

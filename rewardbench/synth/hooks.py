@@ -18,6 +18,7 @@ def rewardbench_benchmarks() -> Iterable[BenchmarkManifest]:
             target=_LOAD,
             summary="drawn anime clips with known answers and known ties for AnimeReward's six dimensions (embedded)",
             version="1",
+            labels_by="construction",
             variants={"": _LOAD, "full": _LOAD},
         )
     ]
