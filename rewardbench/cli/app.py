@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -112,7 +113,7 @@ def _invoke(words: list[str]) -> int:
     keep_texts_as_they_are(command)
     nameclash.check()
     try:
-        with command.make_context(PROGRAM, words) as context:
+        with command.make_context(PROGRAM, words, obj=shlex.join([PROGRAM, *words])) as context:
             code = command.invoke(context)
     except typer.Exit as ending:
         return ending.exit_code

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +17,7 @@ SHOWN_FAILURES = 10
 
 
 def run(
+    context: typer.Context,
     plugin: options.PluginsOption,
     benchmark: Annotated[
         list[str] | None,
@@ -111,7 +110,7 @@ def run(
         bootstrap=bootstrap,
         batch_size=batch_size,
         workers=workers,
-        command=shlex.join(["rewardbench", *sys.argv[1:]]),
+        command=context.obj,
         **given,
     )
     with output.own_stdout() as stdout:

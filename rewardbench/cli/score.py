@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +20,7 @@ EXIT_SOME_FAILED = 3
 
 
 def score(
+    context: typer.Context,
     plugin: options.PluginsOption,
     files: Annotated[list[Path] | None, typer.Argument(metavar="FILE…", help="Video files.")] = None,
     clips: Annotated[
@@ -71,7 +70,7 @@ def score(
         batch_size=batch_size,
         workers=workers,
         seed=seed,
-        command=shlex.join(["rewardbench", *sys.argv[1:]]),
+        command=context.obj,
         **given,
     )
     with output.own_stdout() as stdout:
