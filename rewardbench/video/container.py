@@ -205,7 +205,7 @@ def scan_packets(path: str | os.PathLike[str]) -> Packets:
 def frame_rate(pts: np.ndarray, declared: float | None) -> float:
     """Average frame rate of the frames that exist, frames per second; 0 where it cannot be known.
 
-    The header's rate is taken where ``total / rate`` agrees within 10 % with the time the frames really span (from
+    The header's rate is taken where ``total / rate`` agrees within 1 % with the time the frames really span (from
     the first time to the last, plus one more frame), else ``(total - 1) / (last - first)``.
 
     Args:
@@ -219,7 +219,7 @@ def frame_rate(pts: np.ndarray, declared: float | None) -> float:
         if span <= 0:
             return declared
         longest = max(float(np.diff(known).max()), 1 / declared)
-        if 0.9 * span <= total / declared <= 1.1 * (span + longest):
+        if 0.99 * span <= total / declared <= 1.01 * (span + longest):
             return declared
     return (len(known) - 1) / span if span > 0 else 0.0
 

@@ -105,7 +105,7 @@ def _collect(
     numbers = sorted({int(i) for indices in wanted.values() for i in indices})
     kept: dict[FrameSpec, dict[int, np.ndarray]] = {spec: {} for spec in specs}
     members = {spec: set(indices.tolist()) for spec, indices in wanted.items()}
-    tick = float(np.diff(packets.pts).min()) if count > 1 else np.inf
+    tick = float(np.diff(packets.pts).min()) if count > 1 else 1.0
     height = width = 0
     for start in range(0, len(numbers), CHUNK):
         chunk = numbers[start : start + CHUNK]

@@ -21,14 +21,15 @@ log = logging.getLogger("rewardbench.video")
 class Timeline:
     """The decodable frames of a clip: ``pts`` float64 (N,) in seconds, ``fps``, displayed ``height``, ``width``.
 
-    ``damaged`` counts packets that did not decode; ``note`` says where header and frames disagree.
+    ``incomplete``: a packet did not decode, or there are fewer frames than packets; ``note`` says where header and
+    frames disagree.
     """
 
     pts: np.ndarray
     fps: float
     height: int
     width: int
-    damaged: int
+    incomplete: bool
     note: str
 
     @property
@@ -54,7 +55,7 @@ def read(path: str, specs: Sequence[FrameSpec], threads: int | None) -> dict[Fra
                     missing.setdefault(int(index), []).append(spec)
         timeline = _decode(path, missing, kept, threads)
         total, fps = max(timeline.total, 1), timeline.fps or fps
-        if timeline.damaged and threads != 1:  # frame threads lose good frames around a damaged packet
+        if timeline.incomplete and threads != 1:  # frame threads lose good frames around a damaged packet
             threads = 1
             kept = {spec: {} for spec in specs}
             continue
@@ -99,18 +100,20 @@ def _decode(
     import av
 
     times: list[float] = []
-    height = width = hidden = damaged = 0
+    height = width = packets = hidden = damaged = 0
     with open_clip(path) as (container, stream):
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads or 0
         declared, rate, length = stream.frames, header_fps(stream), header_duration(container, stream)
         for packet in _packets(container, stream):
+            if packet is not None:
+                packets += packet.size > 0
+                hidden += packet.is_discard
             try:
                 frames = stream.decode(packet)
             except av.FFmpegError:
                 damaged += 1
                 continue
-            hidden += packet is not None and packet.is_discard
             for frame in frames:
                 if frame.is_corrupt:
                     damaged += 1
@@ -125,7 +128,8 @@ def _decode(
                     raise ClipError(f"{path}: changes its picture size at frame {index}; re-encode it at one size")
                 if index in wanted:
                     _keep(_turned(_rgb(frame), turn), index, wanted[index], kept)
-    if not times and (threads == 1 or not damaged):
+    incomplete = damaged > 0 or len(times) + hidden < packets
+    if not times and (threads == 1 or not incomplete):
         raise ClipError(f"{path}: no frame of it can be decoded; the file is damaged or its codec is unknown")
     pts = np.array(times, dtype=np.float64)
     fps = frame_rate(pts, rate)
@@ -135,7 +139,7 @@ def _decode(
     # A container without a count states a duration, which may hold a long last frame or a rounded end.
     missing = abs(expected - len(pts)) > (0 if declared else max(1, expected // 10))
     note = f"{expected} frames declared, {len(pts)} decode, {damaged} damaged packets" if missing or damaged else ""
-    return Timeline(pts, fps, height, width, damaged, note)
+    return Timeline(pts, fps, height, width, incomplete, note)
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:

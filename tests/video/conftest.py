@@ -7,16 +7,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
+
+from rewardbench.errors import InputError
+from rewardbench.video import require_readers
+from rewardbench_plugin.clip import READERS, FrameSpec
 
 FPS = 24
 COUNT = 48
 HEIGHT, WIDTH = 64, 96
 BITS = 8
 CLOSED = "keyint=12:min-keyint=12:scenecut=0:bframes=2:b-adapt=0:open-gop=0"
+FAST_VP9 = {"cpu-used": "8", "deadline": "realtime", "crf": "20", "b": "0"}
+INDEXED = ("decord", "torchcodec")
 
 
 @dataclass(frozen=True)
@@ -28,7 +36,7 @@ class OddClip:
     fps: float = FPS
     turn: int = 0  # quarter turns counter-clockwise that the display asks for
     refused_by: Mapping[str, str] = field(default_factory=dict)  # reader -> words its ClipError must hold
-    total_is_free: bool = False  # damaged: any prefix of at least half of the numbers is right
+    total_is_free: bool = False  # cut short: the first part of the numbers, of a length that the cut decides
 
 
 def draw_numbers(numbers: Sequence[int], height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
@@ -152,7 +160,6 @@ def build(folder: Path) -> dict[str, OddClip]:
     bars = draw_numbers(every)
     gop = {"x264-params": CLOSED}
     clips: dict[str, OddClip] = {}
-    only_pyav = {"decord": "decord", "torchcodec": "torchcodec"}
 
     def add(name: str, path: Path, numbers: Sequence[int] = every, **facts: object) -> None:
         clips[name] = OddClip(path, tuple(numbers), **facts)  # type: ignore[arg-type]
@@ -178,37 +185,150 @@ def build(folder: Path) -> dict[str, OddClip]:
     add("delayed start", encode(folder / "late.mp4", bars, pts=late, options=gop))
 
     ts = encode(folder / "plain.ts", bars, options=gop)
-    add("MPEG-TS", ts, refused_by=dict.fromkeys(only_pyav, "ts files"))
+    add("MPEG-TS", ts, refused_by=dict.fromkeys(INDEXED, "ts files"))
     avi = encode(folder / "bframes.avi", bars, codec="mpeg4", options={"bf": "2", "g": "12"})
-    add("AVI with B-frames", avi, refused_by=dict.fromkeys(only_pyav, "avi files"))
-    vp9 = {"cpu-used": "8", "deadline": "realtime", "crf": "20", "b": "0"}
-    add("VP9 webm", encode(folder / "vp9.webm", bars, codec="libvpx-vp9", options=vp9))
-    altref = {**vp9, "deadline": "good", "auto-alt-ref": "1", "lag-in-frames": "16"}
+    add("AVI with B-frames", avi, refused_by=dict.fromkeys(INDEXED, "avi files"))
+    add("VP9 webm", encode(folder / "vp9.webm", bars, codec="libvpx-vp9", options=FAST_VP9))
+    altref = {**FAST_VP9, "deadline": "good", "auto-alt-ref": "1", "lag-in-frames": "16"}
     add("VP9 webm, hidden frames", encode(folder / "vp9alt.webm", bars, codec="libvpx-vp9", options=altref))
+
+    clips |= build_awkward(folder, bars, plain)
+    clips |= build_damaged(folder, bars, plain, avi)
+    return clips
+
+
+def build_awkward(folder: Path, bars: np.ndarray, plain: Path) -> dict[str, OddClip]:
+    """Few frames, odd and narrow sizes, portrait, rotation."""
+    every = tuple(range(COUNT))
+    gop = {"x264-params": CLOSED}
+    clips: dict[str, OddClip] = {}
+
+    def add(name: str, path: Path, numbers: Sequence[int] = every, **facts: object) -> None:
+        clips[name] = OddClip(path, tuple(numbers), **facts)  # type: ignore[arg-type]
 
     add("one frame", encode(folder / "one.mp4", bars[5:6]), [5])
     add("two frames", encode(folder / "two.mp4", bars[5:7]), [5, 6])
     odd = draw_numbers(every, 63, 97)
     add("odd size", encode(folder / "odd.mp4", odd, options=gop, pixel_format="yuv444p"))
-    add("odd size, VP9", encode(folder / "odd.webm", odd, codec="libvpx-vp9", options=vp9))
-    add("portrait", encode(folder / "tall.mp4", draw_numbers(every, 128, 72), options=gop))
+    add("odd size, VP9", encode(folder / "odd.webm", odd, codec="libvpx-vp9", options=FAST_VP9))
+    add("portrait", encode(folder / "tall.mp4", draw_numbers(every, 160, 96), options=gop))
+    narrow = encode(folder / "narrow.mp4", draw_numbers(every, 128, 72), options=gop)
+    add("narrow", narrow, refused_by={"decord": "decord"})
     for quarters in (1, 2, 3):
         path = patch(plain, folder / f"turned{quarters}.mp4", set_rotation(quarters))
         add(f"rotated {90 * quarters}", path, turn=quarters)
+    return clips
 
-    front = encode(folder / "front.mp4", bars, options=gop, container_options={"movflags": "faststart"})
-    for name, source, keep in (("mp4", front, 0.8), ("ts", ts, 0.7), ("mkv", folder / "plain.mkv", 0.7)):
+
+def build_damaged(folder: Path, bars: np.ndarray, plain: Path, avi: Path) -> dict[str, OddClip]:
+    """Cut short, over-reported, and the gifs."""
+    every = tuple(range(COUNT))
+    clips: dict[str, OddClip] = {}
+
+    def add(name: str, path: Path, **facts: object) -> None:
+        clips[name] = OddClip(path, every, **facts)  # type: ignore[arg-type]
+
+    damaged = {reader: reader for reader in INDEXED}
+    front = encode(
+        folder / "front.mp4", bars, options={"x264-params": CLOSED}, container_options={"movflags": "faststart"}
+    )
+    for name, source, keep, refused in (
+        ("mp4", front, 0.8, damaged),
+        ("ts", folder / "plain.ts", 0.7, damaged),
+        ("mkv", folder / "plain.mkv", 0.7, {}),
+        ("avi", avi, 0.7, damaged),
+        ("webm", folder / "vp9.webm", 0.7, {}),
+    ):
         data = source.read_bytes()
         path = folder / f"truncated.{name}"
         path.write_bytes(data[: int(len(data) * keep)])
-        add(f"truncated {name}", path, total_is_free=True, refused_by=dict(only_pyav))
+        add(f"truncated {name}", path, total_is_free=True, refused_by=refused)
     counted = patch(avi, folder / "counted.avi", overstate_avi)
-    add("over-reported avi", counted, refused_by=dict.fromkeys(only_pyav, "avi files"))
+    add("over-reported avi", counted, refused_by=dict.fromkeys(INDEXED, "avi files"))
     counted = patch(plain, folder / "counted.mp4", overstate_mp4)
-    add("over-reported mp4", counted, refused_by=dict(only_pyav))
+    add("over-reported mp4", counted)
+    add("gif", write_gif(folder / "plain.gif", bars, 40), fps=25, refused_by=dict.fromkeys(INDEXED, "gif files"))
+    add(
+        "gif without delays",
+        write_gif(folder / "hasty.gif", bars, 0),
+        fps=10,
+        refused_by=dict.fromkeys(INDEXED, "gif files"),
+    )
     return clips
+
+
+def write_gif(path: Path, frames: np.ndarray, milliseconds: int) -> Path:
+    """A gif by Pillow; Pillow drops repeated frames, which these are not."""
+    images = [Image.fromarray(frame) for frame in frames]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=milliseconds, loop=0)
+    return path
+
+
+ODD_CLIPS = (
+    "plain mp4",
+    "mov",
+    "mkv",
+    "single key frame",
+    "open gop",
+    "edit list, 12-frame GOP",
+    "edit list, single GOP",
+    "variable frame rate",
+    "delayed start",
+    "MPEG-TS",
+    "AVI with B-frames",
+    "VP9 webm",
+    "VP9 webm, hidden frames",
+    "one frame",
+    "two frames",
+    "odd size",
+    "odd size, VP9",
+    "portrait",
+    "narrow",
+    "rotated 90",
+    "rotated 180",
+    "rotated 270",
+    "truncated mp4",
+    "truncated ts",
+    "truncated mkv",
+    "truncated avi",
+    "truncated webm",
+    "over-reported avi",
+    "over-reported mp4",
+    "gif",
+    "gif without delays",
+)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "odd_name" in metafunc.fixturenames:
+        metafunc.parametrize("odd_name", ODD_CLIPS)
 
 
 @pytest.fixture(scope="session")
 def odd_clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, OddClip]:
-    return build(tmp_path_factory.mktemp("odd_clips"))
+    clips = build(tmp_path_factory.mktemp("odd_clips"))
+    assert tuple(clips) == ODD_CLIPS
+    return clips
+
+
+@pytest.fixture(params=READERS)
+def reader(request: pytest.FixtureRequest) -> str:
+    """Each reader in turn; skipped, visibly, where it is not installed."""
+    try:
+        require_readers([FrameSpec(request.param)])
+    except InputError as error:
+        pytest.skip(str(error))
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def tools() -> SimpleNamespace:
+    """The suite's own drawing, reading and encoding functions."""
+    return SimpleNamespace(
+        draw=draw_numbers,
+        see=see_number,
+        encode=encode,
+        patch=patch,
+        damage=damage_middle,
+        closed={"x264-params": CLOSED},
+    )
