@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from rewardbench.scoring.decoder import Decoder
+
 N_FRAMES = 4
 SPEC = FrameSpec(sampling=Sampling("count", N_FRAMES), size=Size(short_side=112), filter="pil-bilinear")
 WIDEST = 1000
@@ -39,13 +41,14 @@ class Strip:
     missing: str = ""
 
 
-def strip(video: str, sha256: str | None, folder: Path) -> Strip:
+def strip(video: str, sha256: str | None, folder: Path, decoder: Decoder) -> Strip:
     """The strip of one clip, kept in ``folder``/frames so that a rebuilt page decodes nothing again.
 
     Args:
         video: path of the clip; it is untrusted, so whatever is wrong with it becomes ``missing``.
         sha256: hash of the clip's content where known, else path, size and time of change name the strip.
         folder: the run folder.
+        decoder: reads the clip where no strip of it is kept yet.
     """
     path = Path(video)
     try:
@@ -61,13 +64,11 @@ def strip(video: str, sha256: str | None, folder: Path) -> Strip:
             return found
     if sha256 is not None and not os.path.isfile(path):  # unlike Path.is_file, never raises
         return Strip(missing="the clip's file is not there any more")
-    from rewardbench.video import read_frames
-
     try:
-        frames = read_frames(path, [SPEC])[SPEC]
+        rgb = decoder.read(path, SPEC)
     except ClipError as error:
         return Strip(missing=notation.plain(error, 200))
-    encoded = _encode(frames.rgb)
+    encoded = _encode(rgb)
     kept.parent.mkdir(exist_ok=True)
     partial = kept.with_suffix(".partial")
     partial.write_bytes(encoded)

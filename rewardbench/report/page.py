@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -23,6 +23,9 @@ from rewardbench.report.evidence import (
     video_hashes,
 )
 from rewardbench.results import MetricRecord, Result, read_result
+
+if TYPE_CHECKING:
+    from rewardbench.scoring.decoder import Decoder
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_PAIRS_PER_ROW, MOST_PAIRS, MOST_PICTURE_BYTES = 6, 36, 1_900_000
@@ -316,6 +319,15 @@ def _said(margin: float, tie_threshold: float | None) -> str:
 
 def _sheets(rows: list[RowView], evidence: list[RowEvidence | None], pairs: Pairs, folder: Path) -> list[Sheet]:
     """The contact sheets, all together at most ``MOST_PAIRS`` pairs (at least one a row) and ``MOST_PICTURE_BYTES``."""
+    from rewardbench.scoring.decoder import Decoder
+
+    with Decoder() as decoder:
+        return _decoded_sheets(rows, evidence, pairs, folder, decoder)
+
+
+def _decoded_sheets(
+    rows: list[RowView], evidence: list[RowEvidence | None], pairs: Pairs, folder: Path, decoder: Decoder
+) -> list[Sheet]:
     hashes = video_hashes(folder / "scores.parquet")
     per_row = max(1, min(MOST_PAIRS_PER_ROW, MOST_PAIRS // max(1, len(rows))))
     strips: dict[tuple[str, str], frames.Strip] = {}
@@ -339,7 +351,7 @@ def _sheets(rows: list[RowView], evidence: list[RowEvidence | None], pairs: Pair
                     sha = hashes.get((row.metric.plugin, clip_id))
                     key = (video, sha or "")
                     if key not in strips:
-                        strips[key] = frames.strip(video, sha, folder)
+                        strips[key] = frames.strip(video, sha, folder, decoder)
                     shown = strips[key]
                     embedded += len(shown.uri)
                 score = texts.get(f"score_{side}")

@@ -26,7 +26,7 @@ class DecodeServer:
         self.models: list[RewardModel] = []
 
     def handlers(self) -> Mapping[str, Handler]:
-        return {"configure": self.configure, "decode": self.decode, "close": self.close}
+        return {"configure": self.configure, "decode": self.decode, "frames": self.frames, "close": self.close}
 
     def configure(self, message: transport.Message, arrays: transport.Arrays) -> Reply:
         self.models = [create(plugin["target"], plugin["configure"]) for plugin in message["plugins"]]
@@ -51,6 +51,13 @@ class DecodeServer:
                 except Exception as error:
                     failures[str(plugin)] = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return {"failures": failures}, prepared
+
+    def frames(self, message: transport.Message, arrays: transport.Arrays) -> Reply:
+        """Frames of one clip for one spec, for no plugin."""
+        from rewardbench.video import read_frames
+
+        spec = FrameSpec.from_json(message["spec"])
+        return {}, {"rgb": read_frames(message["video"], [spec])[spec].rgb}
 
     def _specs(self, plugin: int) -> tuple[FrameSpec, ...]:
         model = self.models[plugin]
