@@ -376,22 +376,23 @@ def _engine_settings(settings: RunSettings | ScoreSettings, logs: Path | None) -
 def _cost(
     jobs: Sequence[Job], sessions: Sequence[Session | None], store: ScoreStore
 ) -> tuple[dict[str, CostRecord], dict[str, Any]]:
-    """Cost of each plugin and the device it ran on: of this run's session, else of the last one stored."""
+    """Cost of each plugin over all sessions that scored for this folder, and the device of the last one."""
     cost: dict[str, CostRecord] = {}
     where: dict[str, Any] = {"device": None, "batch_size": None}
     for job, session in zip(jobs, sessions, strict=True):
         name = f"{job.label}/{job.dimensions[0]}" if job.is_judge else job.label
         if session is not None:
             store.add_session(name, asdict(session))
-        for stored in store.sessions(name):
-            speed = stored["n_scored"] / stored["seconds"] if stored["seconds"] else None
-            cost[name] = CostRecord(
-                n_scored=stored["n_scored"],
-                seconds=stored["seconds"],
-                clips_per_s=speed,
-                peak_memory=stored["peak_memory"],
-            )
-            where = {"device": stored["device"], "batch_size": stored["batch_size"]}
+        stored = list(store.sessions(name))
+        if not stored:
+            continue
+        scored, seconds = sum(s["n_scored"] for s in stored), sum(s["seconds"] for s in stored)
+        peaks: dict[str, int] = {}
+        for one in stored:
+            peaks |= {kind: max(size, peaks.get(kind, 0)) for kind, size in one["peak_memory"].items()}
+        speed = scored / seconds if seconds else None
+        cost[name] = CostRecord(n_scored=scored, seconds=seconds, clips_per_s=speed, peak_memory=peaks)
+        where = {"device": stored[-1]["device"], "batch_size": stored[-1]["batch_size"]}
     return cost, where
 
 

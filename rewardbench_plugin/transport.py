@@ -38,7 +38,7 @@ def send(connection: Connection, message: Mapping[str, Any], arrays: Optional[Ma
 
 
 def receive(connection: Connection) -> Tuple[Message, Arrays]:
-    """Receive one message and its arrays (read-only views of the received bytes).
+    """Receive one message and its arrays, which are the receiver's own (writable, C-contiguous).
 
     Raises:
         EOFError: if the other end is gone.
@@ -52,5 +52,6 @@ def receive(connection: Connection) -> Tuple[Message, Arrays]:
         kind = np.dtype(dtype)
         if kind.kind not in "biuf":
             raise ValueError(f"received an array of dtype {dtype!r}")
-        arrays[name] = np.frombuffer(connection.recv_bytes(), dtype=kind).reshape(shape)
+        data = connection.recv_bytes()
+        arrays[name] = np.frombuffer(bytearray(data), dtype=kind).reshape(shape)
     return header["message"], arrays

@@ -60,6 +60,7 @@ class Packets:
         corrupt: packets that the demuxer flags as damaged, or cut short.
         declared: the header's frame count, None where it states none.
         untimed: packets without a presentation time.
+        mirrored: the display matrix mirrors the picture.
         pts: float64 (shown,), presentation times in seconds, ascending.
         header_fps: the header's average frame rate, None where unknown.
     """
@@ -71,6 +72,7 @@ class Packets:
     corrupt: int
     declared: int | None
     untimed: int
+    mirrored: bool
     pts: np.ndarray
     header_fps: float | None
 
@@ -156,6 +158,20 @@ def header_fps(stream: Any) -> float | None:
     return None
 
 
+def display_turn(frame: Any) -> tuple[int, bool]:
+    """(quarter turns counter-clockwise, mirror first) of the frame's display matrix; other angles are ignored."""
+    data = frame.side_data.get("DISPLAYMATRIX") if len(frame.side_data) else None
+    if data is None:
+        return 0, False
+    a, b, _, c, d = (int(v) for v in np.frombuffer(bytes(data), dtype=np.int32)[:5])
+    mirror = a * d - b * c < 0
+    if mirror:  # the matrix is then a horizontal flip followed by a turn
+        a, b = -a, -b
+    if abs(a) >= abs(b):
+        return (0 if a >= 0 else 2), mirror
+    return (1 if b < 0 else 3), mirror
+
+
 def header_duration(container: Any, stream: Any) -> float | None:
     """The header's duration in seconds, None where unknown."""
     if stream.duration:
@@ -166,7 +182,7 @@ def header_duration(container: Any, stream: Any) -> float | None:
 
 
 def scan_packets(path: str | os.PathLike[str]) -> Packets:
-    """Read the packets of a clip without decoding (a few per cent of the cost of decoding).
+    """Read the packets of a clip and decode its first frame only (a few per cent of the cost of decoding all).
 
     Raises:
         ClipError: as :func:`open_clip`.
@@ -176,9 +192,13 @@ def scan_packets(path: str | os.PathLike[str]) -> Packets:
     discarded = corrupt = untimed = leading = 0
     pts: list[float] = []
     last_key: float | None = None
+    mirrored: bool | None = None
     with open_clip(path) as (container, stream):
+        stream.codec_context.thread_count = 1
         try:
             for packet in container.demux(stream):
+                if mirrored is None:
+                    mirrored = _first_mirrored(stream, packet)
                 if packet.size == 0 and packet.dts is None:
                     continue  # the flush packet at the end
                 corrupt += bool(packet.is_corrupt)
@@ -199,7 +219,29 @@ def scan_packets(path: str | os.PathLike[str]) -> Packets:
             corrupt += 1
         name = CONTAINERS[container.format.name]
         declared, fps = stream.frames or None, header_fps(stream)
-    return Packets(name, len(pts), discarded, leading, corrupt, declared, untimed, np.sort(np.array(pts)), fps)
+    return Packets(
+        container=name,
+        shown=len(pts),
+        discarded=discarded,
+        leading=leading,
+        corrupt=corrupt,
+        declared=declared,
+        untimed=untimed,
+        mirrored=bool(mirrored),
+        pts=np.sort(np.array(pts)),
+        header_fps=fps,
+    )
+
+
+def _first_mirrored(stream: Any, packet: Any) -> bool | None:
+    """Whether the display matrix of the first frame mirrors; None while no frame is out."""
+    import av
+
+    try:
+        frames = stream.decode(packet)
+    except av.FFmpegError:
+        return None
+    return display_turn(frames[0])[1] if frames else None
 
 
 def frame_rate(pts: np.ndarray, declared: float | None) -> float:

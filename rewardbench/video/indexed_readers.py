@@ -83,6 +83,8 @@ def _refuse(
         reason = "returns wrong frames of files with open GOPs"
     elif packets.discarded and not edits:
         reason = "ignores the edit list of this file (a stream-copied cut)"
+    elif packets.mirrored:
+        reason = "does not mirror the picture as this file's display matrix asks"
     elif packets.untimed:
         reason = "needs presentation times, which this file lacks"
     if reason is not None:

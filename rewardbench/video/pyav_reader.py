@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rewardbench.errors import ClipError
-from rewardbench.video.container import frame_rate, header_duration, header_fps, open_clip, scan_packets
+from rewardbench.video.container import display_turn, frame_rate, header_duration, header_fps, open_clip, scan_packets
 from rewardbench.video.resize import resize_frames
 from rewardbench_plugin.clip import Frames, FrameSpec
 
@@ -120,7 +120,7 @@ def _decode(
                     continue
                 index = len(times)
                 times.append(np.nan if frame.pts is None else float(frame.pts * stream.time_base))
-                turn = _display_turn(frame)
+                turn = display_turn(frame)
                 size = (frame.width, frame.height) if turn[0] % 2 else (frame.height, frame.width)
                 if index == 0:
                     height, width = size
@@ -175,20 +175,6 @@ def _rgb(frame: Any) -> np.ndarray:
         return np.ascontiguousarray(rgba[..., :3])
     rgb = ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
     return rgb
-
-
-def _display_turn(frame: Any) -> tuple[int, bool]:
-    """(quarter turns counter-clockwise, mirror first) of the frame's display matrix; other angles are ignored."""
-    data = frame.side_data.get("DISPLAYMATRIX") if len(frame.side_data) else None
-    if data is None:
-        return 0, False
-    a, b, _, c, d = (int(v) for v in np.frombuffer(bytes(data), dtype=np.int32)[:5])
-    mirror = a * d - b * c < 0
-    if mirror:  # the matrix is then a horizontal flip followed by a turn
-        a, b = -a, -b
-    if abs(a) >= abs(b):
-        return (0 if a >= 0 else 2), mirror
-    return (1 if b < 0 else 3), mirror
 
 
 def _turned(rgb: np.ndarray, turn: tuple[int, bool]) -> np.ndarray:

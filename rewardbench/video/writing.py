@@ -84,8 +84,8 @@ def write_video(
             container_format=_FORMATS.get(suffix, "gif"),
         )
         os.replace(partial, target)
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror or error})") from None
+    except (OSError, ValueError) as error:  # PyAV's errors are one or the other
+        raise InputError(f"{target}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
     finally:
         partial.unlink(missing_ok=True)
 
