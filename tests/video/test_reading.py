@@ -173,6 +173,10 @@ def test_mirrored_display_matrices(odd_clips, tmp_path, mirror, turn) -> None:
     expected = np.empty_like(turned)
     expected[to_y - to_y.min(), to_x - to_x.min()] = plain
     assert np.array_equal(turned, expected)
+    for reader in READERS[1:]:
+        if available_readers()[reader].version is not None:
+            with pytest.raises(ClipError, match=f"{reader} does not mirror"):
+                one(path, reader=reader)
 
 
 def write(path: Path, data: bytes) -> Path:
