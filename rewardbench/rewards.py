@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +36,14 @@ class LoadedReward:
             ClipError: if a clip cannot be read.
             PluginError: if the model returns something else than N rows of D scores, or names an error.
         """
-        from rewardbench.video import read_frames
+        from rewardbench.video import content_hash, read_frames
 
         specs = self.model.card.frame_specs(self.model.dimensions)
-        return self._score([(clip, read_frames(clip.video, specs) if specs else {}) for clip in clips])
+        read = []
+        for clip in clips:
+            marked = replace(clip, metadata={**clip.metadata, "sha256": content_hash(clip.video)}) if specs else clip
+            read.append((marked, read_frames(clip.video, specs) if specs else {}))
+        return self._score(read)
 
     def score_frames(
         self, frames: Sequence[np.ndarray], prompts: Sequence[str | None], *, fps: float = 8.0
@@ -49,7 +55,8 @@ class LoadedReward:
         specs = self.model.card.frame_specs(self.model.dimensions)
         items = []
         for number, (rgb, prompt) in enumerate(zip(frames, prompts, strict=True)):
-            clip = Clip(f"memory-{number}", "", prompt)
+            digest = hashlib.sha256(np.ascontiguousarray(rgb).tobytes()).hexdigest()
+            clip = Clip(f"memory-{number}", "", prompt, metadata={"sha256": digest})
             items.append((clip, {spec: _sample(rgb, spec, fps) for spec in specs}))
         return self._score(items)
 

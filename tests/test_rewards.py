@@ -27,6 +27,14 @@ def test_in_memory_frames_are_scored_without_a_codec(brightness) -> None:
     assert values[:, 0] == pytest.approx([0.2, 0.8], abs=1e-12)
 
 
+def test_plugins_that_go_by_content_work_in_process(tiny_clips: list[Path]) -> None:
+    model = rewardbench.load_reward("random")
+    twice = model.score([rewardbench.Clip("a", str(tiny_clips[0])), rewardbench.Clip("b", str(tiny_clips[0]))])
+    assert twice[0] == twice[1]
+    frames = [np.zeros((2, 8, 8, 3), np.uint8), np.ones((2, 8, 8, 3), np.uint8)]
+    assert len(set(model.score_frames(frames, ["a", "a"])[:, 0].tolist())) == 2
+
+
 def test_a_reward_function_for_trainers(brightness, tiny_clips: list[Path]) -> None:
     reward = rewardbench.as_reward_fn("brightness", device="cpu")
     floats = np.zeros((2, 4, 3, 8, 8), np.float32)

@@ -39,9 +39,7 @@ class WorkerProcess:
         environment = dict(os.environ)
         if python is None:
             environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
-            environment["PYTHONSAFEPATH"] = (
-                "1"  # a module of the user's folder must not shadow ours in the worker alone
-            )
+            environment["PYTHONSAFEPATH"] = "1"  # a module in the user's folder must not shadow ours
         if threads is not None:
             for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
                 environment[name] = str(threads)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PLUGINS = sorted(path for path in (ROOT / "plugins").iterdir() if (path / "src").is_dir())
 # Not imported by what ships today: reward plugins that run in the host's environment may count on these.
-FOR_PLUGINS = {"matplotlib", "sklearn", "torchvision", "transformers"}
+FOR_PLUGINS = {"sklearn", "torchvision", "transformers"}
 # Recorded verdicts are read by the host's one definition of their spellings.
 MAY_USE_THE_HOST = {"verdicts"}
 # Import names that are not the distribution's name with another separator.

@@ -25,7 +25,6 @@ def clips(tiny_clips: list[Path]) -> dict[str, Clip]:
 def score(
     clips, store, *, dimensions=None, timeout=60.0, decode_timeout=60.0, batch_size=None, device="cpu", **options
 ):
-    device = options.pop("device", "cpu")
     choice, model = choose_reward("brightness", options=options, dimensions=dimensions)
     settings = EngineSettings(
         workers=2, device=device, batch_size=batch_size, score_timeout=timeout, decode_timeout=decode_timeout
