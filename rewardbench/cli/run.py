@@ -128,13 +128,13 @@ def print_outcomes(outcomes: list[RunOutcome], output_format: str, stdout: Any) 
     else:
         from rich.console import Console
 
-        from rewardbench.report import render_table
+        from rewardbench.report import print_table
 
         for outcome in outcomes:
             # A file or a pipe has no width: a table folded at 80 columns would be unreadable there.
             console = Console(file=stdout, width=None if stdout.isatty() else 200)
             try:
-                console.print(render_table(outcome.result))
+                print_table(outcome.result, console)
             except BrokenPipeError:
                 output.silence(stdout)
     for outcome in outcomes:
