@@ -232,4 +232,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    import clips  # under its own name, so that what is pickled can be read by heads.py
+
+    clips.main()

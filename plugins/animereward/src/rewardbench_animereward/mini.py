@@ -133,7 +133,7 @@ class MiniAnimeReward(RewardModel):
             facts = {k: v.mean(axis=0) for k, v in seen.facts.items()}
             for fact in ACTIVITY if moves is not None else ():
                 weights = self._part(fact)
-                facts[fact] = classify(weights, vector(moves, self._names["activity"]))
+                facts[fact] = classify(weights, vector(moves, self._names[fact]))
             out["facts"] = self._agreement(stated, facts)
         return out
 
@@ -203,7 +203,7 @@ def read_weights(path: str) -> tuple[dict[str, np.ndarray], dict[str, tuple[str,
             tensors = {name: file.get_tensor(name) for name in list(file.keys())}
     except (OSError, SafetensorError) as error:
         raise ValueError(f"weights {path} of animereward:mini cannot be read: {error}") from error
-    vectors = (*REGRESSED, "activity")
+    vectors = (*REGRESSED, *ACTIVITY)
     missing = [d for d in vectors if f"features.{d}" not in metadata]
     if missing:
         raise ValueError(f"weights {path} are not weights of animereward:mini: they lack {', '.join(missing)}")

@@ -140,7 +140,8 @@ def _steps(out: dict[str, float], name: str, x: np.ndarray) -> None:
     out[f"{name}_half"] = float((x < 0.5 * upper).mean())
     out[f"{name}_uneven"] = float(np.abs(np.diff(x)).mean() / mean)
     out[f"{name}_spread"] = float(np.std(np.log(x + 0.05 * mean)))
-    out[f"{name}_peak"] = float(np.log(np.sort(x)[-2:].mean() / (np.median(x) + 0.1 * mean)))
+    top = max(float(np.sort(x)[-2:].mean()), 0.1 * mean)
+    out[f"{name}_peak"] = float(np.log(top / (np.median(x) + 0.1 * mean)))
     centre = np.minimum(x[:-2], x[2:]) if len(x) > 2 else x[:1]
     jump = x[1:-1] - np.maximum(x[:-2], x[2:]) if len(x) > 2 else x[:1] * 0
     out[f"{name}_spike"] = float(np.maximum(jump, 0).mean() / mean)
