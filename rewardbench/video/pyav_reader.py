@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +19,11 @@ from rewardbench.video.resize import resize_frames
 from rewardbench_plugin.clip import Frames, FrameSpec
 
 log = logging.getLogger("rewardbench.video")
+
+WAITING = 4  # decoded frames that may wait for their conversion
+
+Wanted = Mapping[int, Sequence[FrameSpec]]
+"""Frame index -> the specs that take this frame."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +55,20 @@ def read(path: str, specs: Sequence[FrameSpec], threads: int | None) -> dict[Fra
     clip decoded a second time.
     """
     kept: dict[FrameSpec, dict[int, np.ndarray]] = {spec: {} for spec in specs}
-    total, fps = _predict(path)
-    for _ in range(3):
+    known: tuple[int, float] | None = None
+
+    def plan(declared: int, rate: float | None) -> Wanted:
+        total, fps = known or _predict(path, declared, rate)
         missing: dict[int, list[FrameSpec]] = {}
         for spec in specs:
             for index in np.unique(_sample(spec, total, fps, path)):
                 if int(index) not in kept[spec]:
                     missing.setdefault(int(index), []).append(spec)
-        timeline = _decode(path, missing, kept, threads)
-        total, fps = max(timeline.total, 1), timeline.fps or fps
+        return missing
+
+    for _ in range(3):
+        timeline = _decode(path, plan, kept, threads)
+        known = max(timeline.total, 1), timeline.fps or 25.0
         if timeline.incomplete and threads != 1:  # frame threads lose good frames around a damaged packet
             threads = 1
             kept = {spec: {} for spec in specs}
@@ -79,32 +93,34 @@ def _frames(indices: np.ndarray, kept: Mapping[int, np.ndarray], timeline: Timel
     return Frames(rgb, indices, timeline.pts[indices], timeline.fps, timeline.total, timeline.height, timeline.width)
 
 
-def _predict(path: str) -> tuple[int, float]:
+def _predict(path: str, declared: int, rate: float | None) -> tuple[int, float]:
     """The likely (frame count, frame rate); a wrong guess costs time, never a frame."""
-    with open_clip(path) as (_, stream):
-        total, fps = stream.frames, header_fps(stream)
-    if total < 1 or fps is None:
+    if declared < 1 or rate is None:
         packets = scan_packets(path)
-        total = total if total > 0 else packets.shown
-        fps = frame_rate(packets.pts, fps)
-    return max(total, 1), fps or 25.0
+        declared = declared if declared > 0 else packets.shown
+        rate = frame_rate(packets.pts, rate)
+    return max(declared, 1), rate or 25.0
 
 
 def _decode(
     path: str,
-    wanted: Mapping[int, Sequence[FrameSpec]],
+    plan: Callable[[int, float | None], Wanted],
     kept: Mapping[FrameSpec, dict[int, np.ndarray]],
     threads: int | None,
 ) -> Timeline:
-    """Decode every frame once; put the wanted ones, resized, into ``kept``. Memory holds only those."""
+    """Decode every frame once; put the wanted ones, resized, into ``kept``. Memory holds only those.
+
+    ``plan`` is given the header's frame count (0 where it states none) and rate, and says what is wanted.
+    """
     import av
 
     times: list[float] = []
     height = width = packets = hidden = damaged = 0
-    with open_clip(path) as (container, stream):
+    with open_clip(path) as (container, stream), _beside(inline=threads == 1) as convert:
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads or 0
         declared, rate, length = stream.frames, header_fps(stream), header_duration(container, stream)
+        wanted = plan(declared, rate)
         for packet in _packets(container, stream):
             if packet is not None:
                 packets += packet.size > 0
@@ -127,7 +143,7 @@ def _decode(
                 elif size != (height, width):
                     raise ClipError(f"{path}: changes its picture size at frame {index}; re-encode it at one size")
                 if index in wanted:
-                    _keep(_turned(_rgb(frame), turn), index, wanted[index], kept)
+                    convert(partial(_keep, frame, turn, index, wanted[index], kept))
     incomplete = damaged > 0 or len(times) + hidden < packets
     if not times and (threads == 1 or not incomplete):
         raise ClipError(f"{path}: no frame of it can be decoded; the file is damaged or its codec is unknown")
@@ -152,9 +168,36 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
         yield None
 
 
+@contextmanager
+def _beside(*, inline: bool) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Run conversions in one thread beside the decoder's, in order, with a few frames waiting at most.
+
+    Frame threads leave a fifth of two cores idle; conversion and resizing fit into it.
+    """
+    if inline:
+        yield lambda task: task()
+        return
+    waiting: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(1) as pool:
+
+        def submit(task: Callable[[], None]) -> None:
+            waiting.append(pool.submit(task))
+            if len(waiting) > WAITING:
+                waiting.popleft().result()
+
+        yield submit
+        for conversion in waiting:
+            conversion.result()
+
+
 def _keep(
-    rgb: np.ndarray, index: int, specs: Sequence[FrameSpec], kept: Mapping[FrameSpec, dict[int, np.ndarray]]
+    frame: Any,
+    turn: tuple[int, bool],
+    index: int,
+    specs: Sequence[FrameSpec],
+    kept: Mapping[FrameSpec, dict[int, np.ndarray]],
 ) -> None:
+    rgb = _turned(_rgb(frame), turn)
     done: dict[tuple[Any, str], np.ndarray] = {}
     for spec in specs:
         key = (spec.size, spec.filter)

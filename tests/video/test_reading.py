@@ -96,7 +96,7 @@ def test_a_wrong_prediction_costs_time_and_no_frame(odd_clips, tools, monkeypatc
 
     rules = [Sampling("count", count=5), Sampling("fps", fps=3.0, count=None), Sampling("middle", count=4), EVERY]
     specs = [FrameSpec(sampling=rule) for rule in rules]
-    monkeypatch.setattr(pyav_reader, "_predict", lambda path: (wrong_total, 7.0))
+    monkeypatch.setattr(pyav_reader, "_predict", lambda *header: (wrong_total, 7.0))
     found = read_frames(odd_clips["plain mp4"].path, specs)
     for spec in specs:
         expected = spec.sampling.indices(48, 24.0).tolist()
