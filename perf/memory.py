@@ -22,13 +22,13 @@ from machine import machine, write_result  # the neighbouring script
 from rewardbench.video import write_video
 
 TARGET = 0.10
+PROCESSES = ("host", "model", "decoder")
 HOST = """
-import json, resource, sys
+import json, sys
 from rewardbench.cli import main
+from rewardbench_plugin.worker import peak_memory
 code = main(sys.argv[2:])
-own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-open(sys.argv[1], "w").write(json.dumps({"host": own, "largest_worker": children}))
+json.dump(peak_memory(), open(sys.argv[1], "w"))
 sys.exit(code)
 """
 
@@ -58,16 +58,18 @@ def measure(n: int) -> dict[str, Any]:
         started = time.perf_counter()
         subprocess.run([sys.executable, "-c", HOST, str(peaks), *words], check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - started
-        return {"n_clips": n, "seconds": seconds, **json.loads(peaks.read_text())}
+        workers = json.loads((Path(folder) / "out" / "result.json").read_text())["cost"]["random"]["peak_memory"]
+        peak = {"host": json.loads(peaks.read_text())["resident"], "model": workers["resident"]}
+        return {"n_clips": n, "seconds": seconds, **peak, "decoder": workers["decode_resident"]}
 
 
 def main() -> None:
     sizes = [int(word) for word in sys.argv[1:]] or [1_000, 10_000]
     runs = [measure(n) for n in sizes]
-    growth = {name: runs[-1][name] / runs[0][name] - 1 for name in ("host", "largest_worker")}
+    growth = {name: runs[-1][name] / runs[0][name] - 1 for name in PROCESSES}
     for run in runs:
-        print(f"{run['n_clips']} clips: host {run['host'] / 2**20:.0f} MiB, largest worker "
-              f"{run['largest_worker'] / 2**20:.0f} MiB, {run['seconds']:.0f} s")  # fmt: skip
+        peaks = ", ".join(f"{name} {run[name] / 2**20:.0f} MiB" for name in PROCESSES)
+        print(f"{run['n_clips']} clips: {peaks}, {run['seconds']:.0f} s")
     for name, value in growth.items():
         print(f"growth of {name}: {value:+.1%} (target at most {TARGET:.0%}: {'met' if value <= TARGET else 'MISSED'})")
     write_result("memory", {"machine": machine(), "runs": runs, "growth": growth, "target": TARGET})

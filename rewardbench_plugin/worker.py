@@ -171,17 +171,28 @@ class ModelServer:
 def peak_memory() -> Dict[str, int]:
     """Peak resident and, where CUDA was used, peak allocated GPU memory of this process in bytes."""
     peak: Dict[str, int] = {}
-    try:
-        import resource
-    except ImportError:
-        pass
-    else:
-        unit = 1 if sys.platform == "darwin" else 1024
-        peak["resident"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    resident = _peak_resident()
+    if resident is not None:
+        peak["resident"] = resident
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         peak["cuda"] = int(torch.cuda.max_memory_allocated())
     return peak
+
+
+def _peak_resident() -> Optional[int]:
+    """Peak resident bytes. Linux: VmHWM, because ru_maxrss starts at the size of the parent that forked us."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as stream:
+            return next(int(line.split()[1]) * 1024 for line in stream if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def main() -> None:

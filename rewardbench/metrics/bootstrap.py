@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from rewardbench.metrics.inputs import FloatArray, IntArray, SignArray
 from rewardbench.metrics.ties import SortedMargins
 
-_BLOCK_CELLS = 4_000_000
-"""Counts held at a time (clusters x draws): 32 MB as the 64-bit draw, 16 MB as the 32-bit count."""
+_BLOCK_CELLS = 800_000
+"""Counts held at a time (clusters x draws): 6 MB as the 64-bit draw, 3 MB as the 32-bit count."""
 
 
 def cluster_draws(n_clusters: int, n_draws: int, seed: int) -> Iterator[IntArray]:

@@ -193,6 +193,7 @@ def pending_clips(
 ) -> Iterator[Work]:
     """Work for every clip that lacks a score; clips that cannot be tried go to ``failures``."""
     claimed: dict[bytes, str] = {}
+    same: dict[tuple[int, ...], tuple[int, ...]] = {}
     for number, clip in enumerate(clips.values()):
         progress.advance(1)
         lacking = []
@@ -215,4 +216,5 @@ def pending_clips(
             claimed[claim] = clip.clip_id
             lacking.append(position)
         if lacking:
-            yield Work(number, (contents.marked(clip),), tuple(lacking))
+            wanted = tuple(lacking)
+            yield Work(number, (clip,), same.setdefault(wanted, wanted))

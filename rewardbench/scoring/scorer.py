@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -114,8 +114,7 @@ class Scorer:
                         self.failures.add(position, name, reason)
                     elif key is not None and self.store.judgement(key) is None:
                         sink.names[number] = (key, name)
-                        clips = tuple(self.contents.marked(clip) for clip in pair.ordered(order))
-                        yield Work(number, clips, (position,))
+                        yield Work(number, pair.ordered(order), (position,))
                         number += 1
 
     def _run(self, todo: list[Work], phase: str, sink: _ClipSink | _PairSink) -> list[Session | None]:
@@ -123,7 +122,7 @@ class Scorer:
             return [None] * len(self.jobs)
         self.progress.start_phase(phase, sum(len(work.jobs) for work in todo))
         with LocalEngine(self.jobs, self.settings, self.progress, sink) as engine:
-            sessions = engine.run(todo)
+            sessions = engine.run(self._marked(work) for work in todo)
             decode_peak = engine.decode_peak
         self.progress.end_phase()
         for session in sessions:
@@ -131,6 +130,10 @@ class Scorer:
                 session.peak_memory["decode_resident"] = decode_peak
         asked = {position for work in todo for position in work.jobs}
         return [session if position in asked else None for position, session in enumerate(sessions)]
+
+    def _marked(self, work: Work) -> Work:
+        """The work as plugins see it: clips carry their content hash (made when it is their turn, to stay small)."""
+        return replace(work, clips=tuple(self.contents.marked(clip) for clip in work.clips))
 
 
 class _ClipSink:

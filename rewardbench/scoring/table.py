@@ -16,7 +16,7 @@ from rewardbench.scoring.scorer import PairVerdict
 from rewardbench.scoring.store import ScoreStore
 from rewardbench_plugin.clip import Clip
 
-ROWS_PER_GROUP = 20_000
+ROWS_PER_GROUP = 2_000
 
 
 @dataclass(frozen=True)
