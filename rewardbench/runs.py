@@ -468,7 +468,7 @@ def score_clips(settings: ScoreSettings, progress: Progress | None = None) -> li
         scorer.score_clips(clips)
         rows = []
         for clip in clips.values():
-            content = scorer.contents.of(clip, read=job.reads_clips)
+            content = scorer.contents.of(clip, job)
             found = {}
             if content is not None:
                 keys = {d: job.score_key(d, content[0], clip, content[1]) for d in job.dimensions}

@@ -50,6 +50,8 @@ class RewardCard:
         overall_rule: how ``overall`` follows from the other dimensions, in words.
         needs_prompt, needs_image: the plugin cannot score a clip without it (such a clip fails with a sentence).
             A plugin that merely abstains (NaN) where it is missing leaves this False.
+        uses_image: the plugin looks at the clip's first-frame image where there is one (implied by ``needs_image``).
+            Only then is the image part of a score's key, and only then does an unreadable image fail the clip.
         default_score: the score that answers a label no dimension is named after (e.g. ``overall``), or None.
         weights_parts: names of the weights parts ``--weights PART=PATH`` may set.
         environment: ``host`` (runs with the host's packages) or ``isolated`` (own environment).
@@ -70,6 +72,7 @@ class RewardCard:
     overall_rule: str = ""
     needs_prompt: bool = False
     needs_image: bool = False
+    uses_image: bool = False
     default_score: Optional[str] = None
     weights_parts: Tuple[str, ...] = ()
     environment: str = "host"
@@ -108,9 +111,9 @@ class RewardCard:
 
     def frame_specs(self, dimensions: Optional[Tuple[str, ...]] = None) -> Tuple[FrameSpec, ...]:
         """Distinct frame specs that the given dimensions (all, if None) need, in card order."""
-        wanted = dict.fromkeys(
-            spec
-            for name, spec in self.inputs.items()
-            if isinstance(spec, FrameSpec) and (dimensions is None or name in dimensions)
-        )
-        return tuple(wanted)
+        return tuple(dict.fromkeys(spec for spec in self.inputs_of(dimensions) if isinstance(spec, FrameSpec)))
+
+    def inputs_of(self, dimensions: Optional[Tuple[str, ...]] = None) -> Tuple[InputSpec, ...]:
+        """What the given dimensions read, in card order; a dimension derived from the others reads what all read."""
+        derived = dimensions is None or any(name not in self.inputs for name in dimensions)
+        return tuple(spec for name, spec in self.inputs.items() if derived or name in (dimensions or ()))

@@ -26,15 +26,25 @@ def send(connection: Connection, message: Mapping[str, Any], arrays: Optional[Ma
     """
     layout: List[Tuple[str, str, List[int]]] = []
     buffers: List[np.ndarray] = []
+    check_arrays(arrays or {})
     for name, array in (arrays or {}).items():
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
-            raise TypeError(f"array {name!r} must be a numeric numpy array, got {getattr(array, 'dtype', type(array))}")
         contiguous = np.ascontiguousarray(array)
         layout.append((name, contiguous.dtype.str, list(array.shape)))
         buffers.append(contiguous)
     connection.send_bytes(json.dumps({"message": message, "arrays": layout}).encode())
     for buffer in buffers:
         connection.send_bytes(buffer.reshape(-1).view(np.uint8).data if buffer.size else b"")
+
+
+def check_arrays(arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuse what cannot travel.
+
+    Raises:
+        TypeError: for anything but numeric or boolean numpy arrays.
+    """
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+            raise TypeError(f"array {name!r} must be a numeric numpy array, got {getattr(array, 'dtype', type(array))}")
 
 
 def receive(connection: Connection) -> Tuple[Message, Arrays]:

@@ -143,14 +143,22 @@ def _floats(column: pyarrow.ChunkedArray) -> NDArray[np.float64]:
     return np.where(known != 0, _values(array, np.dtype(np.float64)), np.nan)
 
 
-def video_hashes(path: Path) -> dict[tuple[str, str], str]:
-    """{(plugin, clip_id): sha256 of the video} from ``scores.parquet``; empty where there is no file."""
-    if not path.is_file():
-        return {}
-    needed = ("plugin", "clip_id", "video_sha256")
-    table = _read(path, needed, list(needed))
-    columns = (table[name].to_pylist() for name in needed)
-    return {(plugin, clip): sha for plugin, clip, sha in zip(*columns, strict=True) if sha}
+class VideoHashes:
+    """SHA-256 of each clip's video from ``scores.parquet``, looked up clip by clip: a page needs a few dozen of them."""
+
+    def __init__(self, path: Path) -> None:
+        needed = ("plugin", "clip_id", "video_sha256")
+        self._table = _read(path, needed, list(needed)) if path.is_file() else None
+
+    def of(self, plugin: str, clip_id: str) -> str | None:
+        """The hash, or None where the table knows none."""
+        import pyarrow.compute as pc
+
+        if self._table is None:
+            return None
+        same = pc.and_(pc.equal(self._table["clip_id"], clip_id), pc.equal(self._table["plugin"], plugin))
+        found = self._table.filter(same)["video_sha256"].to_pylist()
+        return found[0] if found else None
 
 
 def accuracy_curve(evidence: RowEvidence) -> TieCurve | None:

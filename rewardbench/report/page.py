@@ -17,10 +17,10 @@ from rewardbench.report import figures, frames, notation
 from rewardbench.report.evidence import (
     Pairs,
     RowEvidence,
+    VideoHashes,
     accuracy_curve,
     disagreements,
     margin_histogram,
-    video_hashes,
 )
 from rewardbench.results import MetricRecord, Result, read_result
 
@@ -328,7 +328,7 @@ def _sheets(rows: list[RowView], evidence: list[RowEvidence | None], pairs: Pair
 def _decoded_sheets(
     rows: list[RowView], evidence: list[RowEvidence | None], pairs: Pairs, folder: Path, decoder: Decoder
 ) -> list[Sheet]:
-    hashes = video_hashes(folder / "scores.parquet")
+    hashes = VideoHashes(folder / "scores.parquet")
     per_row = max(1, min(MOST_PAIRS_PER_ROW, MOST_PAIRS // max(1, len(rows))))
     strips: dict[tuple[str, str], frames.Strip] = {}
     embedded = 0
@@ -348,7 +348,7 @@ def _decoded_sheets(
                 elif embedded >= MOST_PICTURE_BYTES:
                     shown = frames.Strip(missing="left out to keep the page small")
                 else:
-                    sha = hashes.get((row.metric.plugin, clip_id))
+                    sha = hashes.of(row.metric.plugin, clip_id)
                     key = (video, sha or "")
                     if key not in strips:
                         strips[key] = frames.strip(video, sha, folder, decoder)

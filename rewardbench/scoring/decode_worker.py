@@ -8,13 +8,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
-from typing import Any
-
 import numpy as np
 
 from rewardbench.errors import ClipError
 from rewardbench_plugin import transport
-from rewardbench_plugin.clip import Clip, FrameSpec
+from rewardbench_plugin.clip import Clip, Frames, FrameSpec
 from rewardbench_plugin.reward import RewardModel
 from rewardbench_plugin.worker import Handler, Reply, create, peak_memory, serve
 
@@ -33,23 +31,33 @@ class DecodeServer:
         return {}, None
 
     def decode(self, message: transport.Message, arrays: transport.Arrays) -> Reply:
-        """Arrays are named ``plugin/clip/name`` (positions); ``failures`` maps a plugin's position to a sentence."""
+        """Arrays are named ``plugin/clip/name`` (positions); ``failures`` maps a plugin's position to a sentence.
+
+        What one plugin's reader or ``prepare`` cannot do costs that plugin only.
+        """
         prepared: dict[str, np.ndarray] = {}
         failures: dict[str, str] = {}
         wanted: list[int] = message["plugins"]
         for position, fields in enumerate(message["clips"]):
             clip = Clip(**fields)
-            specs = dict.fromkeys(spec for p in wanted for spec in self._specs(p))
-            frames = _read(clip, list(specs))
+            frames, unread = _read(clip, {spec for plugin in wanted for spec in self._specs(plugin)})
             for plugin in wanted:
+                specs = self._specs(plugin)
+                refused = [unread[spec.reader] for spec in specs if spec.reader in unread]
+                if refused:
+                    failures.setdefault(str(plugin), refused[0])
                 if str(plugin) in failures:
                     continue
                 try:
-                    own = {spec: frames[spec] for spec in self._specs(plugin)}
-                    for name, array in self.models[plugin].prepare(clip, own).items():
-                        prepared[f"{plugin}/{position}/{name}"] = np.asarray(array)
+                    own = self.models[plugin].prepare(clip, {spec: frames[spec] for spec in specs})
+                    arrays_of = {f"{plugin}/{position}/{name}": np.asarray(array) for name, array in own.items()}
+                    transport.check_arrays(arrays_of)
                 except Exception as error:
-                    failures[str(plugin)] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                    name = self.models[plugin].card.name
+                    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                    failures[str(plugin)] = f"plugin {name!r} could not prepare {clip.video}: {reason}"
+                else:
+                    prepared |= arrays_of
         return {"failures": failures}, prepared
 
     def frames(self, message: transport.Message, arrays: transport.Arrays) -> Reply:
@@ -67,16 +75,20 @@ class DecodeServer:
         return {"peak_memory": peak_memory()}, None
 
 
-def _read(clip: Clip, specs: list[FrameSpec]) -> Any:
-    if not specs:
-        return {}
-    from pathlib import Path
-
+def _read(clip: Clip, specs: set[FrameSpec]) -> tuple[dict[FrameSpec, Frames], dict[str, str]]:
+    """Frames of every spec, decoded once per reader, and a sentence for each reader that cannot read the clip."""
     from rewardbench.video import read_frames
 
-    if "://" in clip.video:
-        raise ClipError(f"{clip.video} is not on this machine; download it first")
-    return read_frames(Path(clip.video), specs, threads=1)
+    frames: dict[FrameSpec, Frames] = {}
+    unread: dict[str, str] = {}
+    for reader in sorted({spec.reader for spec in specs}):
+        try:
+            frames |= read_frames(clip.video, [spec for spec in specs if spec.reader == reader], threads=1)
+        except ClipError as error:
+            unread[reader] = str(error)
+        except Exception as error:
+            unread[reader] = f"{clip.video}: {type(error).__name__}: {' '.join(str(error).split())}"
+    return frames, unread
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Protocol
@@ -23,8 +23,12 @@ from rewardbench.scoring.process import WorkerDied, WorkerProcess
 from rewardbench.scoring.progress import Progress
 from rewardbench_plugin.transport import Arrays, Message
 
+PROBABILITY_SLACK = 1e-2
+"""How far a judge's three probabilities may be from summing to 1: those of half-precision models are off by 1e-3."""
 HOPELESS = 3
 """After so many clips in a row on which the process died or hung, a plugin is not asked again in this run."""
+HOPELESS_DECODES = 10
+"""The same for its frames: more patience, because here a damaged clip is the likelier cause."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class _ModelSlot:
         self.worker: WorkerProcess | None = None
         self.loaded = False
         self.losses = 0
+        self.decode_losses = 0
         self.given_up: str | None = None
         self.session = Session(batch_size=batch_size)
 
@@ -101,7 +106,10 @@ class LocalEngine:
         self.slots = [_ModelSlot(i, job, settings.batch_size or _default_batch(job)) for i, job in enumerate(jobs)]
         self.decodes = any(job.reads_clips for job in jobs)
         self.decoders: dict[WorkerProcess, Work | None] = {}
+        self.again: deque[Work] = deque()
+        self.starting: set[WorkerProcess] = set()
         self.decode_peak = 0
+        self._n_logs = 0
 
     def __enter__(self) -> LocalEngine:
         return self
@@ -123,9 +131,9 @@ class LocalEngine:
         todo = iter(work)
         exhausted = False
         while True:
-            if not exhausted:
+            if not exhausted or self.again:
                 exhausted = self._feed_decoders(todo)
-            drained = exhausted and not any(self.decoders.values())
+            drained = exhausted and not self.again and not any(self.decoders.values())
             self._feed_models(drained)
             if drained and not any(slot.waiting for slot in self.slots):
                 break
@@ -145,66 +153,89 @@ class LocalEngine:
     # -- decoding ----------------------------------------------------------------------------------------------------
 
     def _room(self) -> bool:
-        """Whether more frames may be decoded: never more than two batches ahead, so memory stays flat."""
-        queued = max(slot.waiting for slot in self.slots)
-        return queued < 2 * max(slot.batch_size for slot in self.slots) + self.settings.workers
+        """Whether more frames may be decoded: no plugin is more than two batches behind, so memory stays flat."""
+        return all(slot.waiting < 2 * slot.batch_size + self.settings.workers for slot in self.slots)
 
     def _feed_decoders(self, todo: Iterator[Work]) -> bool:
         """Give idle decoders work; True when there is no more."""
         while self._room():
-            idle = next((d for d, busy in self.decoders.items() if busy is None), None) if self.decodes else None
-            if self.decodes and idle is None and len(self.decoders) >= self.settings.workers:
-                return False
-            work = next(todo, None)
+            idle = next((d for d, busy in self.decoders.items() if busy is None and d not in self.starting), None)
+            if self.decodes and idle is None:
+                if len(self.decoders) >= self.settings.workers:
+                    return False
+                self._start_decoder()
+                continue
+            work = self.again.popleft() if self.again else next(todo, None)
             if work is None:
                 return True
-            if not self.decodes:
+            if all(self.slots[position].given_up is not None for position in work.jobs):
+                for position in work.jobs:
+                    self._fail(position, work, self.slots[position].given_up or "")
+                continue
+            for position in work.jobs:
+                if self.slots[position].worker is None and self.slots[position].given_up is None:
+                    self._start_model(self.slots[position])
+            if idle is None:
                 for position in work.jobs:
                     self._enqueue(position, _Item(work, {}))
                 continue
-            decoder = idle or self._start_decoder()
             request = {"op": "decode", "clips": [_clip_json(clip) for clip in work.clips], "plugins": list(work.jobs)}
-            self.decoders[decoder] = work
+            self.decoders[idle] = work
             try:
-                decoder.send(request, timeout=self.settings.decode_timeout)
+                idle.send(request, timeout=self.settings.decode_timeout)
             except WorkerDied as death:
-                self._decoder_lost(decoder, f"the process that decoded it ended: {death}")
+                self._decoder_lost(idle, f"its process ended: {death}")
         return False
 
-    def _start_decoder(self) -> WorkerProcess:
+    def _start_decoder(self) -> None:
         decoder = WorkerProcess("rewardbench.scoring.decode_worker", log=self._log("decode"), threads=1)
         plugins = [{"target": j.choice.target, "configure": j.choice.configure_arguments()} for j in self.jobs]
+        self.decoders[decoder] = None
+        self.starting.add(decoder)
         try:
-            reply, _ = decoder.call({"op": "configure", "plugins": plugins}, timeout=self.settings.load_timeout)
-        except (WorkerDied, TimeoutError) as error:
-            decoder.kill()
-            raise PluginError(f"the decoding process could not start: {error}") from None
-        if not reply["ok"]:
-            decoder.kill()
-            raise PluginError(f"a plugin cannot be set up for decoding: {reply['type']}: {reply['error']}")
-        self.decoders[decoder] = None
-        return decoder
+            decoder.send({"op": "configure", "plugins": plugins}, timeout=self.settings.load_timeout)
+        except WorkerDied as death:
+            raise PluginError(f"the decoding process could not start: {death}") from None
 
-    def _decoder_answer(self, decoder: WorkerProcess, work: Work, reply: Message, arrays: Arrays) -> None:
+    def _decoder_answer(self, decoder: WorkerProcess, reply: Message, arrays: Arrays) -> None:
+        if decoder in self.starting:
+            self.starting.discard(decoder)
+            if not reply["ok"]:
+                raise PluginError(f"a plugin cannot be set up for decoding: {reply['type']}: {reply['error']}")
+            return
+        work = self.decoders[decoder]
+        assert work is not None, "a decoder that answers was asked"
         self.decoders[decoder] = None
         if not reply["ok"]:
-            sentence = reply["error"] if reply["type"] == "ClipError" else f"{reply['type']}: {reply['error']}"
-            self._fail_work(work, sentence)
+            self._fail_work(work, f"{work.clips[0].video}: {reply['type']}: {reply['error']}")
             return
         for position in work.jobs:
+            self.slots[position].decode_losses = 0
             failure = reply["failures"].get(str(position))
             if failure is not None:
-                self._fail(position, work, f"plugin {self.jobs[position].label!r} could not prepare it: {failure}")
+                self._fail(position, work, failure)
                 continue
             prefix = f"{position}/"
             own = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
             self._enqueue(position, _Item(work, own))
 
     def _decoder_lost(self, decoder: WorkerProcess, sentence: str) -> None:
+        """The process died or hung: retry each plugin alone, or give the clip up."""
+        if decoder in self.starting:
+            raise PluginError(f"the decoding process could not start: {sentence}")
         work = self.decoders.pop(decoder)
         decoder.kill()
-        if work is not None:
-            self._fail_work(work, sentence)
+        assert work is not None, "an idle decoder is not waited for"
+        if len(work.jobs) > 1:
+            self.again.extend(replace(work, jobs=(position,)) for position in work.jobs)
+            return
+        slot = self.slots[work.jobs[0]]
+        stage = f"{work.clips[0].video} could not be decoded and prepared for plugin {slot.job.label!r}"
+        self._fail(slot.position, work, f"{stage}: {sentence}")
+        slot.decode_losses += 1
+        if slot.decode_losses >= HOPELESS_DECODES:
+            slot.given_up = f"not tried: {HOPELESS_DECODES} clips in a row ended the decoding process ({sentence})"
+            self._fail_queued(slot)
 
     # -- scoring -----------------------------------------------------------------------------------------------------
 
@@ -311,10 +342,13 @@ class LocalEngine:
         slot.losses += 1
         if slot.losses >= HOPELESS:
             slot.given_up = f"not tried: plugin {slot.job.label!r} failed on {HOPELESS} clips in a row ({sentence})"
-            for item in [*slot.ready, *(item for retry in slot.retries for item in retry)]:
-                self._fail(slot.position, item.work, slot.given_up)
-            slot.ready.clear()
-            slot.retries.clear()
+            self._fail_queued(slot)
+
+    def _fail_queued(self, slot: _ModelSlot) -> None:
+        for item in [*slot.ready, *(item for retry in slot.retries for item in retry)]:
+            self._fail(slot.position, item.work, slot.given_up or "")
+        slot.ready.clear()
+        slot.retries.clear()
 
     def _accept(self, slot: _ModelSlot, batch: list[_Item], reply: Message, arrays: Arrays) -> None:
         """Check a batch against the plugin's own card and hand it to the sink."""
@@ -326,7 +360,7 @@ class LocalEngine:
             if array.shape != (n, width):
                 raise PluginError(
                     f"plugin {label!r} returned {name} of shape {array.shape} for {n} clips where {(n, width)} "
-                    "belongs (clips, dimensions); what was scored before is kept"
+                    "belongs (clips, dimensions)"
                 )
         texts = list(reply.get("text") or reply.get("notes") or [])
         errors = list(reply.get("errors") or [])
@@ -358,7 +392,7 @@ class LocalEngine:
 
     def _collect(self) -> None:
         """Wait for an answer or a deadline and handle all that came."""
-        busy = {d: work for d, work in self.decoders.items() if work is not None}
+        busy = [decoder for decoder in self.decoders if decoder.request is not None]
         scoring = {s.worker: s for s in self.slots if s.worker is not None and s.worker.request is not None}
         workers = [*busy, *scoring]
         if not workers:
@@ -378,7 +412,7 @@ class LocalEngine:
             if worker in scoring:
                 self._model_answer(scoring[worker], *answer)
             else:
-                self._decoder_answer(worker, busy[worker], *answer)
+                self._decoder_answer(worker, *answer)
         now = time.monotonic()
         for worker in workers:
             if worker.request is not None and worker.deadline <= now and worker.connection not in ready:
@@ -400,13 +434,13 @@ class LocalEngine:
         if worker in scoring:
             self._model_lost(scoring[worker], sentence, killed=killed)
         else:
-            work = self.decoders[worker]
-            name = work.clips[0].video if work is not None else "a clip"
-            self._decoder_lost(worker, f"{name} could not be decoded: {sentence}")
+            self._decoder_lost(worker, sentence)
 
     def _log(self, name: str) -> Path | None:
+        """A log of its own for every process, so that its last words are its own."""
+        self._n_logs += 1
         folder = self.settings.log_folder
-        return None if folder is None else folder / f"{name}.log"
+        return None if folder is None else folder / f"{name}-{self._n_logs}.log"
 
 
 def _clip_json(clip: object) -> dict[str, object]:
@@ -422,7 +456,7 @@ def _default_batch(job: Job) -> int:
 def _fault(job: Job, row: np.ndarray) -> str | None:
     """Why a row of scores breaks the card, or None."""
     if job.is_judge:
-        if np.isnan(row).all() or (np.all(row >= 0) and abs(float(row.sum()) - 1) < 1e-6):
+        if np.isnan(row).all() or (np.all(row >= 0) and abs(float(row.sum()) - 1) < PROBABILITY_SLACK):
             return None
         return f"returned {row.tolist()} where probabilities of A, tie and B belong"
     for name, value in zip(job.dimensions, row.tolist(), strict=True):

@@ -42,8 +42,12 @@ class Job:
     @property
     def reads_clips(self) -> bool:
         """Whether any dimension asked for needs the clip's frames or its file."""
-        inputs = self.model.card.inputs
-        return any(name in inputs for name in self.dimensions) or bool(self.specs)
+        return bool(self.model.card.inputs_of(self.dimensions))
+
+    @property
+    def uses_image(self) -> bool:
+        """Whether the clip's first-frame image can change a score."""
+        return self.model.card.uses_image or self.model.card.needs_image
 
     @cached_property
     def specs(self) -> tuple[FrameSpec, ...]:
@@ -58,8 +62,7 @@ class Job:
     def score_key(self, dimension: str, content: str, clip: Clip, image: str) -> str:
         """SHA-256 over everything that can change this score."""
         card = self.model.card
-        own = card.inputs.get(dimension)
-        specs = (own,) if own is not None else tuple(card.inputs.values())
+        specs = card.inputs_of((dimension,))
         readers = sorted({_reader(spec) for spec in specs})
         state = [content, clip.prompt, image, self.fingerprint, dimension, sorted(s.key() for s in specs), readers]
         return hashlib.sha256(json.dumps(state).encode()).hexdigest()
@@ -102,19 +105,19 @@ class Contents:
         self._known: dict[str, str] = {}
         self.errors: dict[str, str] = {}
 
-    def of(self, clip: Clip, *, read: bool) -> tuple[str, str] | None:
-        """(content of the video, content of the image or ""), or None if a file cannot be read.
+    def of(self, clip: Clip, job: Job) -> tuple[str, str] | None:
+        """(content of the video, content of the image or ""), or None if a file the plugin reads cannot be read.
 
-        For a plugin that reads no clips (``read`` False) the clip is known by its id, so that tables of ids and
-        scores need no files.
+        For a plugin that reads no clips the clip is known by its id, so that tables of ids and scores need no files.
         """
-        if not read:
+        if not job.reads_clips:
             return f"id:{clip.clip_id}", ""
         video = self._hash(clip.video)
-        image = self._hash(clip.image) if clip.image else ""
+        image = self._hash(clip.image) if clip.image and job.uses_image else ""
         return None if video is None or image is None else (video, image)
 
     def error(self, clip: Clip) -> str:
+        """Why :meth:`of` gave None."""
         return self.errors.get(clip.video) or self.errors[clip.image or ""]
 
     def marked(self, clip: Clip) -> Clip:
@@ -131,6 +134,8 @@ class Contents:
             return None
         if path not in self._known:
             try:
+                if "://" in path:
+                    raise ClipError(f"{path} is not on this machine; download it first")
                 self._known[path] = self._store.content_hash(path)
             except ClipError as error:
                 self.errors[path] = str(error)
@@ -198,7 +203,7 @@ def pending_clips(
         progress.advance(1)
         lacking = []
         for position, job in enumerate(jobs):
-            content = contents.of(clip, read=job.reads_clips)
+            content = contents.of(clip, job)
             if content is None:
                 failures.add(position, clip.clip_id, contents.error(clip))
                 continue

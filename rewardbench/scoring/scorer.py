@@ -93,7 +93,7 @@ class Scorer:
 
     def _pair_key(self, position: int, pair: Pair, order: str) -> str | None:
         job = self.jobs[position]
-        found = [self.contents.of(clip, read=job.reads_clips) for clip in pair.ordered(order)]
+        found = [self.contents.of(clip, job) for clip in pair.ordered(order)]
         if found[0] is None or found[1] is None:
             return None
         return job.pair_key("/".join(found[0]), "/".join(found[1]), pair.first.prompt)
@@ -108,7 +108,7 @@ class Scorer:
                     key = self._pair_key(position, pair, order)
                     reason = missing_requirement(job, pair.first) or missing_requirement(job, pair.second)
                     if key is None:
-                        bad = next(c for c in pair.ordered("AB") if self.contents.of(c, read=True) is None)
+                        bad = next(c for c in pair.ordered("AB") if self.contents.of(c, job) is None)
                         reason = self.contents.error(bad)
                     if reason is not None:
                         self.failures.add(position, name, reason)
@@ -147,7 +147,7 @@ class _ClipSink:
         scores = []
         for work, row, raw_row, note in zip(batch, values.tolist(), raw.tolist(), notes, strict=True):
             clip = work.clips[0]
-            content = scorer.contents.of(clip, read=scorer.jobs[job].reads_clips)
+            content = scorer.contents.of(clip, scorer.jobs[job])
             assert content is not None, "planned work has a content"
             for dimension, value, raw_value in zip(dimensions, row, raw_row, strict=True):
                 key = scorer.jobs[job].score_key(dimension, content[0], clip, content[1])

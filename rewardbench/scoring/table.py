@@ -67,7 +67,7 @@ def write_scores(
             values = np.full((len(clips), len(job.dimensions)), np.nan)
             failed = set()
             for number, clip in enumerate(clips.values()):
-                content = contents.of(clip, read=job.reads_clips)
+                content = contents.of(clip, job)
                 for column, dimension in enumerate(job.dimensions):
                     key = "" if content is None else job.score_key(dimension, content[0], clip, content[1])
                     score = store.score(key) if key else None

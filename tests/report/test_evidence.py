@@ -14,10 +14,10 @@ from rewardbench.errors import InputError
 from rewardbench.report.evidence import (
     Pairs,
     RowEvidence,
+    VideoHashes,
     accuracy_curve,
     disagreements,
     margin_histogram,
-    video_hashes,
 )
 
 PAIRS = st.lists(
@@ -146,5 +146,8 @@ def test_a_damaged_or_foreign_table_is_named(make: Any, tmp_path: Path) -> None:
 
 def test_hashes_are_by_scorer_and_clip(make: Any, tmp_path: Path) -> None:
     folder = make.folder(tmp_path, make.result([make.metric()]), None, {"a0": "5" * 64})
-    assert video_hashes(folder / "scores.parquet") == {("scores", "a0"): "5" * 64}
-    assert video_hashes(folder / "absent.parquet") == {}
+    hashes = VideoHashes(folder / "scores.parquet")
+    assert hashes.of("scores", "a0") == "5" * 64
+    assert hashes.of("scores", "a1") is None
+    assert hashes.of("another", "a0") is None
+    assert VideoHashes(folder / "absent.parquet").of("scores", "a0") is None

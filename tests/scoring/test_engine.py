@@ -33,7 +33,7 @@ def score(
     sessions = scorer.score_clips(clips)
     values = {}
     for name, clip in clips.items():
-        content = scorer.contents.of(clip, read=True)
+        content = scorer.contents.of(clip, scorer.jobs[0])
         if content is not None:
             found = store.score(scorer.jobs[0].score_key(model.dimensions[0], content[0], clip, content[1]))
             if found is not None:
@@ -96,8 +96,11 @@ def test_another_prompt_is_another_clip(brightness, clips, tmp_path) -> None:
         ("range", "scored brightness 7, outside its declared range [0, 1]"),
         ("inf", "outside its declared range"),
         ("error", "no, not this one"),
-        ("prepare", "could not prepare it: RuntimeError: cannot prepare"),
-        ("decode-die", "could not be decoded: its process ended: it ended with status 7"),
+        ("prepare", "clip3.mp4: RuntimeError: cannot prepare"),
+        (
+            "decode-die",
+            "could not be decoded and prepared for plugin 'brightness': its process ended: it ended with status 7",
+        ),
         ("decode-hang", "no answer within 3 s (--decode-timeout)"),
     ],
 )
