@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -170,7 +171,7 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
 
 @contextmanager
 def _beside(*, inline: bool) -> Iterator[Callable[[Callable[[], None]], None]]:
-    """Run conversions in one thread beside the decoder's, in order, with a few frames waiting at most.
+    """Run conversions in threads beside the decoder's, with a few frames waiting at most.
 
     Frame threads leave a fifth of two cores idle; conversion and resizing fit into it.
     """
@@ -178,7 +179,7 @@ def _beside(*, inline: bool) -> Iterator[Callable[[Callable[[], None]], None]]:
         yield lambda task: task()
         return
     waiting: deque[Future[None]] = deque()
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(min(WAITING, os.cpu_count() or 1)) as pool:
 
         def submit(task: Callable[[], None]) -> None:
             waiting.append(pool.submit(task))
