@@ -191,11 +191,11 @@ def summary(found: Any, human: np.ndarray, margin: np.ndarray, kinds: Sequence[s
         "n_abstained": int(found.n_abstained),
         "tie_rate": round(float(found.human_tie_rate), 4),
         "majority_floor": round(float(found.majority_floor), 4),
-        "without_ties": round(float(found.without_ties.value), 4),
-        "without_ties_ci95": interval(found.without_ties.ci95),
-        "with_ties_crossfit": round(float(found.with_ties.crossfit.value), 4),
-        "with_ties_crossfit_ci95": interval(found.with_ties.crossfit.ci95),
-        "with_ties_threshold": round(float(found.with_ties.threshold.value), 4),
+        "without_ties": round(float(found.accuracy_without_ties.value), 4),
+        "without_ties_ci95": interval(found.accuracy_without_ties.ci95),
+        "with_ties_crossfit": round(float(found.accuracy_with_ties.crossfit.value), 4),
+        "with_ties_crossfit_ci95": interval(found.accuracy_with_ties.crossfit.ci95),
+        "with_ties_threshold": round(float(found.accuracy_with_ties.threshold.value), 4),
     }
     if sliced:
         decided = human != 0

@@ -43,9 +43,14 @@ TREATMENTS: dict[str, float] = {
     "mosaic": 0.8,
     "smear": 0.8,
     "posterise": 0.6,
+    "flatten": 0.8,
+    "chroma_smear": 0.5,
 }
 """Treatments and how often each is drawn."""
-PRIVATE = ("mosaic", "smear", "posterise")
+PRIVATE = ("mosaic", "smear", "posterise", "flatten", "chroma_smear")
+ALL_DIMENSIONS = tuple(name for name in TREATMENTS if name not in ("flatten", "chroma_smear"))
+APPEAL_ONLY = ("blur", "noise", "colour_cast", *PRIVATE, "wrong_facts", "amplitude")
+"""Treatments of the further scenes that are drawn for appeal alone (``--appeal-only``)."""
 assert not set(HELD_OUT_DEGRADATIONS) & set(TREATMENTS)
 
 
@@ -59,7 +64,7 @@ class Sample:
         levels: dimensions whose level is known.
         features: dimension -> feature name -> value.
         crops: what the recognisers are shown; what they see is worked out when the heads are trained, so that they
-            may be trained at the same time.
+            may be trained at the same time. None where only appeal is asked about.
         scene: what was drawn.
         encoding: constant rate factor of the round trip, or -1.
     """
@@ -70,13 +75,14 @@ class Sample:
     seed: int
     levels: dict[str, float]
     features: dict[str, dict[str, float]]
-    crops: Crops
+    crops: Crops | None
     scene: Scene
     encoding: int
 
 
 def private_fault(clip: Clip, name: str, severity: float, seed: int) -> Clip:
-    """Loss of detail that no codec makes: block means, median smearing, few colours."""
+    """Loss of detail that no codec makes: block means, median smearing, few colours, flattened weak detail, smeared
+    colour."""
     rng = np.random.default_rng([seed, 6])
     side = min(clip.shape[1:3])
     pictures = [Image.fromarray(frame) for frame in clip]
@@ -94,9 +100,37 @@ def private_fault(clip: Clip, name: str, severity: float, seed: int) -> Clip:
         amount = severity / 0.5 if severity < 0.5 else severity
         smeared = [p.filter(ImageFilter.MedianFilter(window)) for p in pictures]
         return np.stack([np.asarray(Image.blend(p, q, amount)) for p, q in zip(pictures, smeared, strict=True)])
+    if name == "flatten":
+        return np.stack(
+            [_flatten(frame, severity, rng.integers(0, 8, 2), int(rng.choice((4, 8, 8, 16)))) for frame in clip]
+        )
+    if name == "chroma_smear":
+        out = []
+        for picture in pictures:
+            y, b, r = picture.convert("YCbCr").split()
+            radius = 0.02 * severity * side
+            smeared = [c.filter(ImageFilter.BoxBlur(radius)) for c in (b, r)]
+            out.append(np.asarray(Image.merge("YCbCr", (y, *smeared)).convert("RGB")))
+        return np.stack(out)
     step = 1 + 40 * severity
     levels = np.clip(np.rint(np.arange(256) / step) * step, 0, 255)
     return np.asarray(np.rint((1 - 0.7 * severity) * clip + 0.7 * severity * levels[clip]), np.uint8)
+
+
+def _flatten(frame: Clip, severity: float, offset: NDArray[np.int64], size: int) -> Clip:
+    """Blocks whose detail is weak become their mean; what counts as weak grows with the severity."""
+    top, left = int(offset[0]) % size, int(offset[1]) % size
+    height, width = (frame.shape[0] - top) // size * size, (frame.shape[1] - left) // size * size
+    part = frame[top : top + height, left : left + width].astype(np.float32)
+    blocks = part.reshape(height // size, size, width // size, size, 3)
+    mean = blocks.mean(axis=(1, 3), keepdims=True)
+    strength = np.abs(blocks - mean).mean(axis=(1, 3, 4), keepdims=True)
+    limit = 1.0 + 14.0 * severity**1.5
+    weight = np.clip((limit - strength) / (0.5 * limit), 0.0, 1.0)
+    out = frame.copy()
+    flat = blocks + weight * (mean - blocks)
+    out[top : top + height, left : left + width] = np.rint(flat.reshape(height, width, 3))
+    return out
 
 
 @lru_cache(maxsize=1)
@@ -122,11 +156,11 @@ def levels(recipe: Recipe, shape: dict[str, Any]) -> dict[str, float]:
     return recipe.levels(frames=shape["frames"], fps=shape["fps"])
 
 
-def recipes(scene: Scene, rng: np.random.Generator, treatments: int) -> list[Recipe]:
+def recipes(scene: Scene, rng: np.random.Generator, treatments: int, names: tuple[str, ...]) -> list[Recipe]:
     """The clean clip, a replay, and two severities of each of some treatments."""
     out = [Recipe(scene), Recipe(scene, "replay")]
-    weights = np.array(list(TREATMENTS.values()))
-    chosen = rng.choice(list(TREATMENTS), treatments, replace=False, p=weights / weights.sum())
+    weights = np.array([TREATMENTS[name] for name in names])
+    chosen = rng.choice(names, treatments, replace=False, p=weights / weights.sum())
     for name in chosen.tolist():
         seed = int(rng.integers(2**31))
         low, high = np.sort(rng.uniform(0.05, 1.0, 2))
@@ -168,7 +202,7 @@ def measured(clip: Clip, fps: float, image: Clip, weights: dict[str, Any]) -> tu
     return regressed_features(wanted, consecutive, fps, spread, rate, image, read(crops, weights)), crops
 
 
-def samples(base: int, weights: dict[str, Any], treatments: int) -> list[Sample]:
+def samples(base: int, weights: dict[str, Any], treatments: int, appeal_only: bool) -> list[Sample]:
     rng = np.random.default_rng([base, 2])
     actions = MOVING_ACTIONS if rng.random() < 0.75 else ("stand", "nod", "shake", "talk")
     scene = Scene.sample(rng, styles=TRAIN_STYLES, seeds=TRAIN_SEEDS, actions=actions)
@@ -178,12 +212,17 @@ def samples(base: int, weights: dict[str, Any], treatments: int) -> list[Sample]
     crf = TRAIN_ENCODINGS[int(rng.integers(len(TRAIN_ENCODINGS)))].crf if rng.random() < 0.85 else -1
     image = clean(scene, **shape)[0]
     out = []
-    for recipe in recipes(scene, rng, treatments):
+    for recipe in recipes(scene, rng, treatments, APPEAL_ONLY if appeal_only else ALL_DIMENSIONS):
         clip = draw(recipe, shape)
         if crf >= 0:
             clip = h264_round_trip(clip, crf)
-        features, crops = measured(clip, fps, image, weights)
         known = levels(recipe, shape)
+        if appeal_only:
+            spread = sampled(clip, fps, image)[1]
+            features, crops = regressed_features(("appeal",), None, fps, spread, fps, None, None), None
+            known = {"appeal": known["appeal"]} if "appeal" in known else {}
+        else:
+            features, crops = measured(clip, fps, image, weights)
         drawn = recipe.scene() if recipe.treatment not in PRIVATE else scene
         out.append(Sample(base, recipe.treatment, recipe.severity, recipe.seed, known, features, crops, drawn, crf))
     return out
@@ -216,17 +255,21 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=10)
     parser.add_argument("--step", type=int, default=1, help="distance of shard numbers, for several processes")
     parser.add_argument("--scenes", type=int, default=5, help="scenes per shard")
+    parser.add_argument("--appeal-only", action="store_true", help="further scenes for appeal alone; shards from 2000")
     parser.add_argument("--treatments", type=int, default=5, help="treatments per scene, two severities each")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     weights = read_recognisers(options.recognisers)
-    for shard in range(options.first, options.first + options.shards * options.step, options.step):
+    first = options.first + (2000 if options.appeal_only else 0)
+    last = first + options.shards * options.step
+    for shard in range(first, last, options.step):
         path = options.out / f"clips-{shard:04d}.pickle"
         if path.exists():
             continue
         scenes = range(shard * options.scenes, (shard + 1) * options.scenes)
         part = path.with_suffix(".part")
-        part.write_bytes(pickle.dumps([s for i in scenes for s in samples(i, weights, options.treatments)]))
+        found = [s for i in scenes for s in samples(i, weights, options.treatments, options.appeal_only)]
+        part.write_bytes(pickle.dumps(found))
         part.rename(path)
         print(f"{path.name} done", flush=True)
 

@@ -42,9 +42,12 @@ def load(folder: Path, recognisers: Path) -> list[Seen]:
     out = []
     for path in sorted(folder.glob("clips-????.pickle")):
         for sample in pickle.loads(path.read_bytes()):
-            seen = read(sample.crops, weights)
-            sample.features["character"].update(identity_features(seen))
-            out.append(Seen(**vars(sample), facts=dict(seen.facts)))
+            facts = {}
+            if sample.crops is not None:
+                seen = read(sample.crops, weights)
+                sample.features["character"].update(identity_features(seen))
+                facts = dict(seen.facts)
+            out.append(Seen(**vars(sample), facts=facts))
     return out
 
 
@@ -327,12 +330,16 @@ def main() -> None:
                 kept = [k for k in list(file.keys()) if k.startswith(f"{dimension}.")]
                 tensors.update({k: file.get_tensor(k) for k in kept})
     for dimension in (d for d in chosen if d != "none"):
-        names, found = train_dimension(samples, dimension, options.members, options.steps, held_out)
+        usable = np.array([dimension in s.features for s in samples])
+        asked = [s for s, use in zip(samples, usable, strict=True) if use]
+        names, found = train_dimension(asked, dimension, options.members, options.steps, held_out[usable])
         metadata[f"features.{dimension}"] = json.dumps(names)
         tensors.update({f"{dimension}.{k}": v for k, v in found.items()})
-        scores = rate(found, table(samples, dimension)[1])
-        rows = held_out if options.check else np.ones(len(samples), bool)
-        print(dimension, report(samples, dimension, scores, rows), flush=True)
+        scores = rate(found, table(asked, dimension)[1])
+        rows = held_out[usable] if options.check else np.ones(len(asked), bool)
+        print(dimension, report(asked, dimension, scores, rows), flush=True)
+    whole = np.array([bool(s.facts) for s in samples])
+    samples, held_out = [s for s in samples if s.facts], held_out[whole]
     for fact in ACTIVITY:
         names, found = train_activity(samples, fact, options.members, options.steps, held_out)
         metadata[f"features.{fact}"] = json.dumps(names)

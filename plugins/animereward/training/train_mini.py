@@ -28,12 +28,16 @@ def stages(work: Path, out: Path, scale: float) -> list[list[str]]:
         return str(max(1, round(full * scale)))
 
     attributes, recognisers, clips = work / "attributes", work / "recognisers", work / "clips"
+    drawn = ["clips.py", "--out", str(clips), "--recognisers", str(recognisers)]
     shards, scenes = count(24), str(250 if scale >= 0.1 else 10)
     return [
         ["attributes.py", "--out", str(attributes), "--shards", shards, "--scenes", scenes],
         ["recognisers.py", "--data", str(attributes), "--out", str(recognisers)],
-        ["clips.py", "--out", str(clips), "--recognisers", str(recognisers), "--shards", count(60), "--scenes", "3"],
-        ["heads.py", "--clips", str(clips), "--recognisers", str(recognisers), "--out", str(out)],
+        [*drawn, "--shards", count(28), "--scenes", "3"],
+        [*drawn, "--shards", count(8), "--scenes", "3", "--first", "200"],
+        [*drawn, "--shards", count(10), "--scenes", "10", "--first", "1000", "--treatments", "0"],
+        [*drawn, "--shards", count(10), "--scenes", "5", "--treatments", "6", "--appeal-only"],
+        ["heads.py", "--clips", str(clips), "--recognisers", str(recognisers), "--out", str(out), "--members", "4", "--steps", "1000"],
     ]
 
 
