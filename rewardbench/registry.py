@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from rewardbench.errors import InputError, PluginError
+from rewardbench.errors import InputError, PluginError, RewardbenchError
 from rewardbench_plugin import hooks
 from rewardbench_plugin.hooks import PROJECT, BenchmarkManifest, Manifest, RewardManifest
 
@@ -216,16 +216,8 @@ def choose_reward(
         PluginError: unknown plugin or preset, or a class that breaks the plugin API.
         InputError: options, weights or dimensions the plugin does not take.
     """
-    name, _, preset_text = spec.partition(":")
-    manifest = find_reward(name)
-    preset = preset_text or manifest.default_preset
-    if preset is None:
-        target = manifest.target
-    elif preset in manifest.presets:
-        target = manifest.presets[preset]
-    else:
-        raise PluginError(f"plugin {name!r} has no preset {preset!r}{nearest(preset, manifest.presets)}")
-    model = _instantiate(name, target)
+    name, preset, target = resolve_spec(spec)
+    model = instantiate(name, target)
     _check_choices(model, name, weights or {}, options or {})
     choice = RewardChoice(name, preset, target, dict(weights or {}), dict(options or {}), None, seed)
     try:
@@ -236,10 +228,36 @@ def choose_reward(
             model.configure(preset=preset, weights=choice.weights, options=choice.options, dimensions=wanted, seed=seed)
     except ValueError as error:
         raise InputError(f"plugin {name!r}: {error}") from None
+    except RewardbenchError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise PluginError(f"plugin {name!r} failed to take its settings ({reason})") from error
     return choice, model
 
 
-def _instantiate(name: str, target: str) -> RewardModel:
+def resolve_spec(spec: str) -> tuple[str, str | None, str]:
+    """Name, preset and target that ``NAME[:PRESET]`` stands for.
+
+    Raises:
+        PluginError: unknown plugin or preset, with the nearest name.
+    """
+    name, colon, preset_text = spec.partition(":")
+    manifest = find_reward(name)
+    preset = preset_text if colon else manifest.default_preset
+    if preset is None:
+        return name, None, manifest.target
+    if preset not in manifest.presets:
+        raise PluginError(f"plugin {name!r} has no preset {preset!r}{nearest(preset, manifest.presets)}")
+    return name, preset, manifest.presets[preset]
+
+
+def instantiate(name: str, target: str) -> RewardModel:
+    """The plugin's model, not configured yet.
+
+    Raises:
+        PluginError: if its class cannot be made or breaks the plugin API.
+    """
     from rewardbench_plugin.card import RewardCard
     from rewardbench_plugin.reward import RewardModel
 

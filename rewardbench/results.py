@@ -153,13 +153,31 @@ class BootstrapRecord(_Record):
     refit: str
 
 
-class CostRecord(_Record):
-    """Speed and memory of the scoring; ``None`` where nothing had to be scored."""
+class PluginCost(_Record):
+    """What one plugin's scores cost, over all sessions that made them. Memory in bytes by kind of process."""
 
     n_scored: int = 0
     seconds: Number = None
     clips_per_s: Number = None
     peak_memory: dict[str, int] = Field(default_factory=dict)
+    device: str | None = None
+    batch_size: int | None = None
+
+
+class CostRecord(_Record):
+    """Speed and memory of the scoring: of the slowest plugin, the largest process, and of each plugin."""
+
+    clips_per_s: Number = None
+    peak_memory: dict[str, int] = Field(default_factory=dict)
+    plugins: dict[str, PluginCost] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, plugins: dict[str, PluginCost]) -> CostRecord:
+        speeds = [cost.clips_per_s for cost in plugins.values() if cost.clips_per_s]
+        peaks: dict[str, int] = {}
+        for cost in plugins.values():
+            peaks |= {kind: max(size, peaks.get(kind, 0)) for kind, size in cost.peak_memory.items()}
+        return cls(clips_per_s=min(speeds) if speeds else None, peak_memory=peaks, plugins=plugins)
 
 
 class FailureRecord(_Record):
@@ -197,7 +215,7 @@ class Result(_Record):
     metrics: list[MetricRecord]
     cluster: ClusterRecord
     bootstrap: BootstrapRecord
-    cost: dict[str, CostRecord] = Field(default_factory=dict)
+    cost: CostRecord = Field(default_factory=CostRecord)
     failures: list[FailureRecord] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
     provenance: Provenance

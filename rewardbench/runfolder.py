@@ -52,7 +52,7 @@ class RunRecord(BaseModel):
     seed: int
     tie_threshold: float | None
     label_format: str
-    cost: dict[str, CostRecord]
+    cost: CostRecord
     warnings: list[str]
     provenance: Provenance
 

@@ -6,17 +6,20 @@ command goes on where it was stopped and ``rebuild_report`` needs no GPU.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rewardbench.benchmark import Benchmark, load_benchmark, slice_columns
+from rewardbench.cache import cache_folder
 from rewardbench.errors import InputError, PluginError
 from rewardbench.evaluation import (
     Labelled,
@@ -30,8 +33,17 @@ from rewardbench.evaluation import (
     read_pairs_table,
     write_pairs,
 )
-from rewardbench.registry import choose_reward, find_reward, load_registry, nearest
-from rewardbench.results import BenchmarkRecord, BootstrapRecord, ClusterRecord, CostRecord, Result, write_result
+from rewardbench.jobs import TABLE_PLUGINS, model_jobs, table_jobs
+from rewardbench.registry import load_registry, nearest
+from rewardbench.results import (
+    BenchmarkRecord,
+    BootstrapRecord,
+    ClusterRecord,
+    CostRecord,
+    PluginCost,
+    Result,
+    write_result,
+)
 from rewardbench.runfolder import (
     STORE_FILE,
     RowRecord,
@@ -54,7 +66,6 @@ SCORES_FILE = "scores.parquet"
 COMPARISONS_FILE = "comparisons.parquet"
 PAIRS_FILE = "pairs.parquet"
 RESULT_FILE = "result.json"
-TABLE_PLUGINS = ("scores", "verdicts")
 ENGINES = ("local",)
 DEFAULT_BENCHMARK = "anime-probe"
 SOME_FAILED = 3
@@ -138,6 +149,11 @@ def run(plugin: str | Sequence[str], benchmark: str | Sequence[str] = DEFAULT_BE
     Raises:
         InputError, PluginError: one sentence saying what is wrong.
     """
+    for name in ("out", "scores", "verdicts"):
+        if settings.get(name) is not None:
+            settings[name] = Path(settings[name])
+    if isinstance(settings.get("weights"), str | os.PathLike):
+        settings["weights"] = {"": os.fspath(settings["weights"])}
     plugins = (plugin,) if isinstance(plugin, str) else tuple(plugin)
     benchmarks = (os.fspath(benchmark),) if isinstance(benchmark, str | os.PathLike) else tuple(benchmark)
     if len(benchmarks) != 1:
@@ -159,12 +175,17 @@ def run_benchmark(settings: RunSettings, progress: Progress | None = None) -> li
         raise InputError(f"unknown engine {settings.engine!r}{nearest(settings.engine, ENGINES)}")
     _refuse_unfit_tables(settings)
     jobs = _jobs(settings)
-    outcomes = []
+    todo: dict[Path, Benchmark] = {}
     for name in settings.benchmarks:
         benchmark = _load(name, settings, jobs, progress)
         folder = _folder(settings, benchmark, jobs)
-        outcomes.append(_run_one(benchmark, jobs, folder, settings, progress))
-    return outcomes
+        if folder in todo:
+            raise InputError(
+                f"benchmarks {todo[folder].source} and {benchmark.source} would share the folder {folder}; "
+                "run them one by one with an --out each"
+            )
+        todo[folder] = benchmark
+    return [_run_one(benchmark, jobs, folder, settings, progress) for folder, benchmark in todo.items()]
 
 
 def _refuse_unfit_tables(settings: RunSettings) -> None:
@@ -181,42 +202,28 @@ def _refuse_unfit_tables(settings: RunSettings) -> None:
 
 
 def _jobs(settings: RunSettings) -> list[Job]:
-    """Configured plugins; options and weights go to the plugins that know them."""
-    jobs: list[Job] = []
-    seen: set[str] = set()
+    """Configured plugins in the order asked for."""
+    models = [spec for spec in settings.plugins if spec not in TABLE_PLUGINS]
+    made = model_jobs(
+        models,
+        weights=settings.weights,
+        options=settings.options,
+        dimensions=settings.dimensions,
+        dtype=settings.dtype,
+        seed=settings.seed,
+    )
+    if not models and (settings.options or settings.weights or settings.dimensions):
+        raise InputError("--option, --weights and --dimension do not go with recorded tables; choose with --map")
+    jobs = []
     for spec in settings.plugins:
-        if spec in seen:
-            raise InputError(f"--plugin {spec} is given twice")
-        seen.add(spec)
-        if spec == "scores":
-            scores = list(dict.fromkeys(score for _, score in settings.score_map))
-            jobs.append(_job("scores", settings, {"table": str(settings.scores)}, scores))
-        elif spec == "verdicts":
-            for judge in dict.fromkeys(score for _, score in settings.score_map):
-                options = {"table": str(settings.verdicts), "judge": judge, "format": settings.label_format or "plain"}
-                jobs.append(_job("verdicts", settings, options, None))
+        if spec in TABLE_PLUGINS:
+            table = settings.scores if spec == "scores" else settings.verdicts
+            assert table is not None, "checked before"
+            scores = [score for _, score in settings.score_map]
+            jobs.extend(table_jobs(spec, table, scores, settings.label_format or "plain", settings.seed))
         else:
-            jobs.append(_job(spec, settings, settings.options, settings.dimensions))
+            jobs.append(made.pop(0))
     return jobs
-
-
-def _job(spec: str, settings: Any, options: Mapping[str, str], dimensions: Sequence[str] | None) -> Job:
-    weights = {} if spec in TABLE_PLUGINS else settings.weights
-    choice, model = choose_reward(spec, weights=weights, options=options, dimensions=dimensions, seed=settings.seed)
-    manifest = find_reward(choice.name)
-    if (model.card.name, model.card.version) != (manifest.name, manifest.version):
-        raise PluginError(
-            f"plugin {choice.name!r} is registered as version {manifest.version}, but its card says "
-            f"{model.card.name} {model.card.version}; the two must agree"
-        )
-    if model.card.environment != "host":
-        raise PluginError(f"plugin {choice.name!r} needs an isolated environment, which this version cannot build")
-    try:
-        job = Job(choice, model, settings.dtype)
-        _ = job.fingerprint
-    except (ValueError, OSError) as error:
-        raise InputError(f"plugin {choice.label!r}: {error}") from None
-    return job
 
 
 def _load(name: str, settings: RunSettings, jobs: Sequence[Job], progress: Progress) -> Benchmark:
@@ -280,7 +287,11 @@ def _run_one(
         hook.rewardbench_run_start(
             plugin="+".join(job.label for job in jobs), benchmark=benchmark.name, n_clips=len(benchmark.clips)
         )
-        labelled, sessions = _score(benchmark, jobs, rows, clusters, slices, folder, store, settings, progress)
+        try:
+            labelled, sessions = _score(benchmark, jobs, rows, clusters, slices, folder, store, settings, progress)
+        except PluginError as error:
+            kept = f"{store.count():,} scores are kept in {folder}, and the same command goes on from them"
+            raise PluginError(f"{error}; {kept}") from error
         for row, part in zip(rows, labelled, strict=True):
             leak = leaks(row, part) if row.plugin == "scores" else None
             if leak is not None:
@@ -334,7 +345,7 @@ def _score(
     judges = [i for i, job in enumerate(jobs) if job.is_judge]
     sessions: list[Session | None] = [None] * len(jobs)
     scores: dict[int, ClipScores] = {}
-    verdicts: dict[int, dict[str, tuple[float, str]]] = {}
+    verdicts: dict[int, dict[str, tuple[float, str | None]]] = {}
     if models:
         scorer = Scorer([jobs[i] for i in models], store, engine, progress, hook)
         for i, session in zip(models, scorer.score_clips(benchmark.clips), strict=True):
@@ -375,10 +386,9 @@ def _engine_settings(settings: RunSettings | ScoreSettings, logs: Path | None) -
 
 def _cost(
     jobs: Sequence[Job], sessions: Sequence[Session | None], store: ScoreStore
-) -> tuple[dict[str, CostRecord], dict[str, Any]]:
-    """Cost of each plugin over all sessions that scored for this folder, and the device of the last one."""
-    cost: dict[str, CostRecord] = {}
-    where: dict[str, Any] = {"device": None, "batch_size": None}
+) -> tuple[CostRecord, dict[str, Any]]:
+    """Cost of each plugin over all sessions that scored for this folder, and the device of the first one."""
+    cost: dict[str, PluginCost] = {}
     for job, session in zip(jobs, sessions, strict=True):
         name = f"{job.label}/{job.dimensions[0]}" if job.is_judge else job.label
         if session is not None:
@@ -390,10 +400,16 @@ def _cost(
         peaks: dict[str, int] = {}
         for one in stored:
             peaks |= {kind: max(size, peaks.get(kind, 0)) for kind, size in one["peak_memory"].items()}
-        speed = scored / seconds if seconds else None
-        cost[name] = CostRecord(n_scored=scored, seconds=seconds, clips_per_s=speed, peak_memory=peaks)
-        where = {"device": stored[-1]["device"], "batch_size": stored[-1]["batch_size"]}
-    return cost, where
+        cost[name] = PluginCost(
+            n_scored=scored,
+            seconds=seconds,
+            clips_per_s=scored / seconds if seconds else None,
+            peak_memory=peaks,
+            device=stored[-1]["device"],
+            batch_size=stored[-1]["batch_size"],
+        )
+    first = next(iter(cost.values()), PluginCost())
+    return CostRecord.of(cost), {"device": first.device, "batch_size": first.batch_size}
 
 
 def _derive(folder: Path, record: RunRecord, labelled: Sequence[Labelled], progress: Progress) -> RunOutcome:
@@ -457,29 +473,58 @@ def score_clips(settings: ScoreSettings, progress: Progress | None = None) -> li
         PluginError: the plugin cannot be used.
     """
     progress = progress or Silent()
-    job = _job(settings.plugin, settings, settings.options, settings.dimensions)
+    (job,) = model_jobs(
+        [settings.plugin],
+        weights=settings.weights,
+        options=settings.options,
+        dimensions=settings.dimensions,
+        dtype=settings.dtype,
+        seed=settings.seed,
+    )
     if job.is_judge:
         raise InputError(f"plugin {job.label!r} compares two clips; it cannot score one")
     clips = {clip.clip_id: clip for clip in settings.clips}
     check_inputs([job], clips.values(), "the clips given")
-    with ScoreStore(None) as store:
-        hook = load_registry().manager.hook
-        scorer = Scorer([job], store, _engine_settings(settings, None), progress, hook)
+    hook = load_registry().manager.hook
+    with unfinished_store(job, clips.values()) as store, tempfile.TemporaryDirectory() as logs:
+        scorer = Scorer([job], store, _engine_settings(settings, Path(logs)), progress, hook)
         scorer.score_clips(clips)
-        rows = []
-        for clip in clips.values():
-            content = scorer.contents.of(clip, job)
-            found = {}
-            if content is not None:
-                keys = {d: job.score_key(d, content[0], clip, content[1]) for d in job.dimensions}
-                found = {d: score for d, key in keys.items() if (score := store.score(key)) is not None}
-            rows.append(
-                {
-                    "video": clip.metadata.get("name", clip.video),
-                    "prompt": clip.prompt,
-                    "scores": {d: s.value for d, s in found.items()},
-                    "raw": {d: s.raw for d, s in found.items()},
-                    "error": None if found else scorer.failures.of(0, clip.clip_id) or "not scored",
-                }
-            )
-    return rows
+        return [_scored_row(scorer, clip) for clip in clips.values()]
+
+
+def _scored_row(scorer: Scorer, clip: Clip) -> dict[str, Any]:
+    """What ``rewardbench score`` says of one clip."""
+    (job,) = scorer.jobs
+    content = scorer.contents.of(clip, job)
+    found = {}
+    if content is not None:
+        keys = {d: job.score_key(d, content[0], clip, content[1]) for d in job.dimensions}
+        found = {d: score for d, key in keys.items() if (score := scorer.store.score(key)) is not None}
+    return {
+        "video": clip.metadata.get("name", clip.video),
+        "prompt": clip.prompt,
+        "scores": {d: s.value for d, s in found.items()},
+        "raw": {d: s.raw for d, s in found.items()},
+        "error": None if found else scorer.failures.of(0, clip.clip_id) or "not scored",
+    }
+
+
+@contextlib.contextmanager
+def unfinished_store(job: Job, clips: Iterable[Clip]) -> Iterator[ScoreStore]:
+    """A store in the cache for one list of clips: kept if the command is stopped, removed when it is through.
+
+    The same command then goes on where it was. Where the cache cannot be written, scores are held in memory.
+    """
+    state = [job.fingerprint, job.dimensions, [(clip.video, clip.prompt, clip.image) for clip in clips]]
+    digest = hashlib.sha256(json.dumps(state).encode()).hexdigest()
+    kept = cache_folder() / "unfinished" / f"{digest}.sqlite"
+    path: Path | None = kept
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.touch()
+    except OSError:
+        path = None
+    with ScoreStore(path) as store:
+        yield store
+    if path is not None:
+        path.unlink(missing_ok=True)

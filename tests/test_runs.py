@@ -86,7 +86,7 @@ def test_a_second_run_scores_nothing_and_changes_no_number(brightness, pairs: Pa
     second = run("brightness", pairs, out=tmp_path / "out", options={"log": str(log)}, bootstrap=50)
     assert log.read_text() == asked
     assert second.metrics == first.metrics
-    assert second.cost["brightness"] == first.cost["brightness"], "the cost is that of the sessions that did the work"
+    assert second.cost == first.cost, "the cost is that of the sessions that did the work"
 
 
 def test_failed_clips_are_listed_and_cost_only_their_pairs(brightness, pairs: Path, tmp_path: Path) -> None:

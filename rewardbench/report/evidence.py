@@ -144,7 +144,7 @@ def _floats(column: pyarrow.ChunkedArray) -> NDArray[np.float64]:
 
 
 class VideoHashes:
-    """SHA-256 of each clip's video from ``scores.parquet``, looked up clip by clip: a page needs a few dozen of them."""
+    """SHA-256 of each clip's video from ``scores.parquet``, looked up one by one: a page needs a few dozen."""
 
     def __init__(self, path: Path) -> None:
         needed = ("plugin", "clip_id", "video_sha256")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
+
 import numpy as np
 
 from rewardbench.errors import ClipError

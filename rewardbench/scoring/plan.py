@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib import metadata
@@ -76,11 +76,11 @@ class Job:
 
 
 def _reader(spec: object) -> str:
-    return f"{spec.reader} {reader_version(spec.reader)}" if isinstance(spec, FrameSpec) else "plugin"
+    return f"{spec.reader} {installed_version(spec.reader)}" if isinstance(spec, FrameSpec) else "plugin"
 
 
 @cache
-def reader_version(reader: str) -> str:
+def installed_version(reader: str) -> str:
     """Installed version of a reader's distribution, ``absent`` where there is none."""
     try:
         return metadata.version(READER_DISTRIBUTIONS[reader])
@@ -195,8 +195,13 @@ def pending_clips(
     store: ScoreStore,
     failures: Failures,
     progress: Progress,
+    fail: Callable[[int, Clip, str], None],
 ) -> Iterator[Work]:
-    """Work for every clip that lacks a score; clips that cannot be tried go to ``failures``."""
+    """Work for every clip that lacks a score.
+
+    ``fail`` is called for clips that cannot be tried; a clip of equal content as one already planned is noted in
+    ``failures`` as its twin.
+    """
     claimed: dict[bytes, str] = {}
     same: dict[tuple[int, ...], tuple[int, ...]] = {}
     for number, clip in enumerate(clips.values()):
@@ -205,14 +210,14 @@ def pending_clips(
         for position, job in enumerate(jobs):
             content = contents.of(clip, job)
             if content is None:
-                failures.add(position, clip.clip_id, contents.error(clip))
+                fail(position, clip, contents.error(clip))
                 continue
             keys = [job.score_key(d, content[0], clip, content[1]) for d in job.dimensions]
             if all(store.has_score(key) for key in keys):
                 continue
             reason = missing_requirement(job, clip)
             if reason is not None:
-                failures.add(position, clip.clip_id, reason)
+                fail(position, clip, reason)
                 continue
             claim = bytes.fromhex(keys[0])
             if claim in claimed:

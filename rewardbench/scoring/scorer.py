@@ -54,14 +54,28 @@ class Scorer:
         self.hook = hook
         self.contents = Contents(store)
         self.failures = Failures.none()
+        self._broken_hooks: set[str] = set()
+
+    def tell(self, hook: str, **event: Any) -> None:
+        """Call a life-cycle hook; what a listener gets wrong is said once and costs no score."""
+        try:
+            getattr(self.hook, hook)(**event)
+        except Exception as error:
+            if hook not in self._broken_hooks:
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                self.progress.message(f"warning: a plugin's {hook} failed ({reason}); scoring goes on")
+            self._broken_hooks.add(hook)
 
     def score_clips(self, clips: Mapping[str, Clip]) -> list[Session | None]:
         """Score what lacks a score; one session per job, None where nothing had to be done."""
         self.progress.start_phase("checking clips", len(clips))
-        todo = list(pending_clips(self.jobs, clips, self.contents, self.store, self.failures, self.progress))
+        sink = _ClipSink(self)
+        todo = list(
+            pending_clips(self.jobs, clips, self.contents, self.store, self.failures, self.progress, sink.refused)
+        )
         self.store.flush()
         self.progress.end_phase()
-        return self._run(todo, "scoring clips", _ClipSink(self))
+        return self._run(todo, "scoring clips", sink)
 
     def compare_pairs(self, pairs: Sequence[Pair]) -> list[Session | None]:
         """Ask the judges about every pair and order that has no verdict yet."""
@@ -155,12 +169,15 @@ class _ClipSink:
         scorer.store.put_scores(scores)
         for work, row in zip(batch, values.tolist(), strict=True):
             named = dict(zip(dimensions, row, strict=True))
-            scorer.hook.rewardbench_item_scored(plugin=scorer.jobs[job].label, clip=work.clips[0], scores=named)
+            scorer.tell("rewardbench_item_scored", plugin=scorer.jobs[job].label, clip=work.clips[0], scores=named)
 
     def failed(self, job: int, work: Work, error: str) -> None:
-        clip = work.clips[0]
+        self.refused(job, work.clips[0], error)
+
+    def refused(self, job: int, clip: Clip, error: str) -> None:
+        """A clip has no score, whether it was tried or not."""
         self.scorer.failures.add(job, clip.clip_id, error)
-        self.scorer.hook.rewardbench_item_failed(plugin=self.scorer.jobs[job].label, clip=clip, error=error)
+        self.scorer.tell("rewardbench_item_failed", plugin=self.scorer.jobs[job].label, clip=clip, error=error)
 
 
 class _PairSink:
@@ -180,7 +197,7 @@ class _PairSink:
     def failed(self, job: int, work: Work, error: str) -> None:
         self.scorer.failures.add(job, self.names[work.number][1], error)
         plugin = self.scorer.jobs[job].label
-        self.scorer.hook.rewardbench_item_failed(plugin=plugin, clip=work.clips[0], error=error)
+        self.scorer.tell("rewardbench_item_failed", plugin=plugin, clip=work.clips[0], error=error)
 
 
 def _stored(value: float) -> float | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rewardbench.cache import cache_folder
 from rewardbench.errors import InputError
 from rewardbench.synth.plan import PROBE_VERSION, VARIANTS, Cluster, plan_clusters, plan_pairs
 from rewardbench.synth.recipes import FPS, render
@@ -57,12 +58,6 @@ def load(
             f"cannot write {name} to {home} ({error.strerror or error}); free space there or set REWARDBENCH_CACHE"
         ) from error
     return pairs
-
-
-def cache_folder() -> Path:
-    """``$REWARDBENCH_CACHE``, or ``~/.cache/rewardbench``."""
-    named = os.environ.get("REWARDBENCH_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "rewardbench"
 
 
 def write_probe(

@@ -138,7 +138,9 @@ def test_every_kind_of_section_is_there(make: Any, tmp_path: Path) -> None:
         [metric],
         failures=[results.FailureRecord(plugin="scores", clip_id="c7", video="v/c7.mp4", error="v/c7.mp4 is empty")],
         warnings=["TA equals its own label"],
-        cost={"scores": results.CostRecord(n_scored=7, seconds=3.5, clips_per_s=2.0, peak_memory={"host": 2**29})},
+        cost=results.CostRecord.of(
+            {"scores": results.PluginCost(n_scored=7, seconds=3.5, clips_per_s=2.0, peak_memory={"host": 2**29})}
+        ),
     )
     result.plugins[0].citation = "@article{key, title={A {B} C}}"
     page, document, text = written(make.folder(tmp_path, result, make.pairs(metric)))
@@ -179,7 +181,7 @@ def test_foreign_text_stays_text_everywhere(
         cluster=results.ClusterRecord(column=hostile, n=1),
         failures=[results.FailureRecord(plugin=hostile, clip_id=hostile, video=hostile, error=hostile)],
         warnings=[hostile],
-        cost={hostile: results.CostRecord(peak_memory={hostile: 1})},
+        cost=results.CostRecord.of({hostile: results.PluginCost(peak_memory={hostile: 1})}),
         provenance=results.Provenance(
             **dict.fromkeys(("rewardbench", "python", "torch", "platform", "command", "git", "started"), hostile),
             packages={hostile: hostile},

@@ -52,7 +52,9 @@ def page(make: Any, write_clip: Callable[..., Path], tmp_path_factory: pytest.Te
         metrics,
         failures=[results.FailureRecord(plugin="clip", clip_id="c" * 120, video="v" * 200, error="e" * 400)],
         warnings=["<script>alert(1)</script> " + "y" * 300],
-        cost={"clip": results.CostRecord(n_scored=7, seconds=3.5, clips_per_s=2.0, peak_memory={"host": 2**29})},
+        cost=results.CostRecord.of(
+            {"clip": results.PluginCost(n_scored=7, seconds=3.5, clips_per_s=2.0, peak_memory={"host": 2**29})}
+        ),
         provenance=results.Provenance(
             rewardbench="0.1.0", python="3.11", command="rewardbench run " + "--map a=b" * 90
         ),
