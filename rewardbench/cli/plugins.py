@@ -62,14 +62,15 @@ def show_plugin(
     debug: options.DebugOption = False,
 ) -> int:
     """Show a reward model's card: dimensions, inputs, weights, licences, training data, limits."""
-    from rewardbench.registry import choose_reward, find_reward
+    from rewardbench.registry import find_reward, instantiate, resolve_spec
 
     manifest = find_reward(name.partition(":")[0])
     with output.own_stdout() as stdout:
-        choice, model = choose_reward(name)
+        plugin, preset, target = resolve_spec(name)
+        model = instantiate(plugin, target)
         facts = {
             **_card_facts(model.card),
-            "preset": choice.preset,
+            "preset": preset,
             "presets": list(manifest.presets),
             "options": list(model.option_names),
         }

@@ -147,7 +147,7 @@ def _print_notes(outcome: RunOutcome) -> None:
         output.error_line(f"rewardbench: warning: {warning}")
     alike: dict[tuple[str, str], list[str]] = {}
     for failure in outcome.result.failures:
-        alike.setdefault((failure.plugin, failure.error), []).append(failure.video)
+        alike.setdefault((failure.plugin, failure.error), []).append(failure.video or failure.clip_id)
     for (plugin, error), videos in list(alike.items())[:SHOWN_FAILURES]:
         also = f" and {len(videos) - 1:,} more" if len(videos) > 1 else ""
         output.failure_line(f"{videos[0]}{also}", f"{error} ({plugin})")
