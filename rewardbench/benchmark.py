@@ -8,9 +8,11 @@ import json
 import math
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -28,6 +30,7 @@ LABEL_FORMATS: Mapping[str, Mapping[str, Label]] = {
 }
 VIDEOALIGN_LABELS = ("VQ", "MQ", "TA", "Overall")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,8 @@ class Benchmark:
         has_clips: False where the file names no clips (ids, labels and scores only).
         sha256: of the source file.
         labels_by: ``people``, or ``construction`` where answers are known because the clips were made that way.
-        columns: all columns of the source, in order.
+        columns: all columns of the source, in order; empty for pairs made in memory.
+        has_pair_ids: whether the pairs have ids of their own; False where the row number stands in for one.
     """
 
     name: str
@@ -65,9 +69,13 @@ class Benchmark:
     columns: tuple[str, ...] = ()
     label_format: str = "plain"
     labels_by: str = "people"
+    has_pair_ids: bool = True
 
     def by_side(self) -> Benchmark:
-        """The same pairs with a clip of its own for every pair and side, for scores recorded per pair."""
+        """The same pairs with a clip of its own for every pair and side, for scores recorded per pair.
+
+        The clips' metadata holds ``row`` and ``side``, and ``pair_id`` only where the pairs have ids of their own.
+        """
         clips: dict[str, Clip] = {}
         comparisons = []
         for number, c in enumerate(self.comparisons):
@@ -75,7 +83,9 @@ class Benchmark:
             for side, clip_id in (("A", c.clip_a), ("B", c.clip_b)):
                 old = self.clips[clip_id]
                 own = f"{c.pair_id}#{side}"
-                meta = {**old.metadata, "pair_id": c.pair_id, "row": str(number), "side": side}
+                meta = {**old.metadata, "row": str(number), "side": side}
+                if self.has_pair_ids:
+                    meta["pair_id"] = c.pair_id
                 clips[own] = replace(old, clip_id=own, metadata=meta)
                 ids.append(own)
             comparisons.append(replace(c, clip_a=ids[0], clip_b=ids[1]))
@@ -109,7 +119,7 @@ def load_benchmark(
     from rewardbench.registry import find_benchmark, load_registry
 
     registry = load_registry()
-    if not Path(text).exists() and (name in registry.benchmarks or name in registry.conflicts):
+    if not Path(text).is_file() and (name in registry.benchmarks or name in registry.conflicts):
         import importlib
 
         manifest = find_benchmark(name)
@@ -205,10 +215,9 @@ def _from_rows(
     comparisons = []
     for number, (row, pair_id) in enumerate(zip(rows, pair_ids, strict=True), start=1):
         prompt = row.get("prompt", "")
-        meta = {"pair_id": pair_id, "row": str(number - 1)}
         if video_a is None or video_b is None:
-            clip_a = clips.add_side(pair_id, "A", prompt, meta)
-            clip_b = clips.add_side(pair_id, "B", prompt, meta)
+            clip_a = clips.add_side(pair_id, "A", prompt)
+            clip_b = clips.add_side(pair_id, "B", prompt)
         else:
             image = row.get("image", "")
             clip_a = clips.add(row[video_a], prompt, image, number)
@@ -230,6 +239,25 @@ def _from_rows(
         has_clips=video_a is not None,
         columns=tuple(columns),
         label_format=label_format,
+        has_pair_ids="pair_id" in columns,
+    )
+
+
+def check_matching(benchmark: Benchmark, plugin: str, matches_by: str | None) -> None:
+    """Refuse a recorded table whose rows cannot be told apart the way the benchmark's pairs are.
+
+    ``matches_by`` is ``"pair_id"`` or ``"order"`` (how the table's rows are found), None where neither applies.
+
+    Raises:
+        InputError: if only one of table and benchmark has pair ids.
+    """
+    if matches_by is None or (matches_by == "pair_id") == benchmark.has_pair_ids:
+        return
+    table = f"the table of plugin {plugin!r}"
+    having, lacking = (benchmark.source, table) if benchmark.has_pair_ids else (table, benchmark.source)
+    raise InputError(
+        f"{having} has a pair_id column and {lacking} has none; give both files the column, or neither "
+        "(rows are then matched by order)"
     )
 
 
@@ -309,7 +337,7 @@ class _ClipTable:
         self._ids: dict[tuple[str, str, str], str] = {}
 
     def add(self, video: str, prompt: str, image: str, row: int) -> str:
-        key = (os.path.normpath(video) if "://" not in video else video, prompt, image)
+        key = (video if _URI.match(video) else os.path.normpath(video), prompt, image)
         if key in self._ids:
             return self._ids[key]
         if not video.strip():
@@ -328,28 +356,59 @@ class _ClipTable:
         self._ids[key] = clip_id
         return clip_id
 
-    def add_side(self, pair_id: str, side: str, prompt: str, meta: Mapping[str, str]) -> str:
+    def add_side(self, pair_id: str, side: str, prompt: str) -> str:
         clip_id = f"{pair_id}#{side}"
-        self.clips[clip_id] = Clip(clip_id, "", prompt or None, None, {**meta, "side": side})
+        self.clips[clip_id] = Clip(clip_id, "", prompt or None)
         return clip_id
 
 
 def locate(folder: Path, name: str, where: str) -> str:
-    """The path of a clip named in a table that lies in ``folder``.
+    """The path of a clip named in a table that lies in ``folder``; a URI (``scheme://``) is returned as it is.
 
     Raises:
-        InputError: if the name leads out of the folder (tables are data and may come from strangers).
+        InputError: if the name leads out of the folder, by itself or through a link (tables are data and may come
+            from strangers).
     """
-    parsed = urlparse(name)
-    if parsed.scheme == "file":
-        name = unquote(parsed.path)
-    elif len(parsed.scheme) > 1:
+    scheme = _URI.match(name)
+    if scheme is not None and scheme[1].lower() != "file":
         return name
+    if scheme is not None:
+        name = unquote(urlparse(name).path)
     base = os.path.abspath(folder)
     full = os.path.normpath(os.path.join(base, name))
-    if full != base and os.path.commonpath([base, full]) != base:
+    if not _inside(base, full):
         raise InputError(f"{where}: {name!r} leads out of the folder of the table; put the clips beside or below it")
+    try:
+        inside = _inside(_real_folder(base), _real_path(full))
+    except ValueError as error:
+        raise InputError(f"{where}: {name!r} cannot be the name of a file: {error}") from None
+    if not inside:
+        raise InputError(
+            f"{where}: {name!r} is a link that leads out of the folder of the table; put the clips themselves beside "
+            "or below it"
+        )
     return full
+
+
+@lru_cache(maxsize=1024)
+def _real_folder(folder: str) -> str:
+    """The folder with its links resolved; clips of one table share few folders, and every look-up costs 40 µs."""
+    return os.path.realpath(folder)
+
+
+def _real_path(path: str) -> str:
+    """The path with its links resolved. ValueError: no file can have this name."""
+    try:
+        if stat.S_ISLNK(os.lstat(path).st_mode):
+            return os.path.realpath(path)
+    except OSError:
+        pass  # no such file; that costs the clip, not the table
+    folder, file = os.path.split(path)
+    return os.path.join(_real_folder(folder), file)
+
+
+def _inside(folder: str, path: str) -> bool:
+    return os.path.commonpath([folder, path]) == folder
 
 
 def read_clip_table(path: Path) -> list[Clip]:
@@ -460,15 +519,37 @@ def slice_columns(benchmark: Benchmark, wanted: Iterable[str]) -> dict[str, list
     """For each ``--slice`` column its value per pair.
 
     Raises:
-        InputError: if the source has no such column.
+        InputError: if the source has no such column, or it has too many values to slice a label's pairs by.
     """
-    from rewardbench.registry import nearest
+    from rewardbench.metrics.evaluation import MAX_SLICES
 
     result = {}
     for column in wanted:
-        if column not in benchmark.columns:
-            raise InputError(
-                f"{benchmark.source} has no column {column!r} to slice by{nearest(column, benchmark.columns)}"
-            )
-        result[column] = [comparison.row[column] for comparison in benchmark.comparisons]
+        values = column_values(benchmark, column, "slice by")
+        for label in benchmark.labels:
+            pairs = zip(values, benchmark.comparisons, strict=True)
+            n = len({value for value, comparison in pairs if label in comparison.labels})
+            if n > MAX_SLICES:
+                raise InputError(
+                    f"--slice {column}: the column has {n:,} values among the pairs with the label {label!r}, more "
+                    f"than {MAX_SLICES:,}; slice by a column of groups"
+                )
+        result[column] = values
     return result
+
+
+def column_values(benchmark: Benchmark, column: str, purpose: str) -> list[str]:
+    """A column of the source as text, one value per pair; ``purpose`` completes "no column 'x' to …".
+
+    Raises:
+        InputError: if the source has no such column.
+    """
+    if column not in benchmark.columns:
+        from rewardbench.registry import nearest
+
+        hint = nearest(column, benchmark.columns) or "; it names no columns at all"
+        raise InputError(f"{benchmark.source} has no column {column!r} to {purpose}{hint}")
+    for comparison in benchmark.comparisons:
+        if column not in comparison.row:
+            raise InputError(f"{benchmark.source}: pair {comparison.pair_id!r} has no {column!r} to {purpose}")
+    return [comparison.row[column] for comparison in benchmark.comparisons]

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from rewardbench.benchmark import load_benchmark, locate, read_clip_table, read_pairs, read_table
+from rewardbench.benchmark import (
+    Benchmark,
+    Comparison,
+    check_matching,
+    load_benchmark,
+    locate,
+    read_clip_table,
+    read_pairs,
+    read_table,
+    slice_columns,
+)
 from rewardbench.errors import InputError
+from rewardbench.metrics.evaluation import MAX_SLICES
+from rewardbench_plugin.clip import Clip
 
 HEADER = "pair_id,prompt,video_a,video_b,label_VQ,label_MQ"
 
@@ -138,6 +151,106 @@ def test_locate_keeps_names_inside(tmp_path: Path) -> None:
     assert locate(tmp_path, "https://example.org/a.mp4", "t") == "https://example.org/a.mp4"
     with pytest.raises(InputError):
         locate(tmp_path, "a/../../b.mp4", "t")
+
+
+def test_only_a_scheme_and_two_slashes_make_a_uri(tmp_path: Path) -> None:
+    assert locate(tmp_path, "scene:1.mp4", "t") == str(tmp_path / "scene:1.mp4")
+    assert locate(tmp_path, "hf://org/set/a.mp4", "t") == "hf://org/set/a.mp4"
+    assert locate(tmp_path, f"FILE://{tmp_path}/d.mp4", "t") == str(tmp_path / "d.mp4")
+    for name in ("scene:/../../b.mp4", "../x://b.mp4", "file:/../../b.mp4", "File:///etc/passwd"):
+        with pytest.raises(InputError, match="leads out of the folder"):
+            locate(tmp_path, name, "t")
+
+
+def test_names_that_no_file_can_have_end_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="row 3: .* cannot be the name of a file"):
+        locate(tmp_path, "a\0b.mp4", "p.csv, row 3")
+
+
+def test_links_may_not_lead_out_of_the_folder(tmp_path: Path) -> None:
+    outside, data = tmp_path / "outside", tmp_path / "data"
+    for folder in (outside, data / "real"):
+        folder.mkdir(parents=True)
+        (folder / "a.mp4").touch()
+    (data / "clip.mp4").symlink_to(outside / "a.mp4")
+    (data / "clips").symlink_to(outside)
+    (data / "inner.mp4").symlink_to(data / "real" / "a.mp4")
+    for name in ("clip.mp4", "clips/a.mp4", "clips/missing.mp4"):
+        with pytest.raises(InputError, match="is a link that leads out of the folder"):
+            locate(data, name, "t")
+    assert locate(data, "inner.mp4", "t") == str(data / "inner.mp4")
+    (tmp_path / "linked").symlink_to(data)
+    assert locate(tmp_path / "linked", "real/a.mp4", "t") == str(tmp_path / "linked" / "real" / "a.mp4")
+
+
+def test_a_folder_does_not_hide_a_registered_benchmark(
+    install_plugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_plugin("drawn-pairs", MEMORY_LOADER)
+    (tmp_path / "here" / "drawn-pairs").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    assert load_benchmark("drawn-pairs").labels == ("X",)
+    (tmp_path / "here" / "drawn-pairs").rmdir()
+    write(tmp_path / "here" / "drawn-pairs", "a file, but no table")
+    with pytest.raises(InputError, match=r"not a \.csv"):
+        load_benchmark("drawn-pairs")
+
+
+MEMORY_LOADER = """
+from rewardbench_plugin import BenchmarkManifest, hookimpl
+
+@hookimpl
+def rewardbench_benchmarks():
+    return [BenchmarkManifest(name="drawn-pairs", version="1", target=f"{__name__}:load")]
+
+def load(**_):
+    from rewardbench.benchmark import Benchmark, Comparison
+    from rewardbench_plugin import Clip
+    pair = Comparison("p0", "a cat", "a", "b", {"X": 1}, {})
+    clips = {name: Clip(name, f"{name}.mp4", "a cat") for name in "ab"}
+    return Benchmark("drawn-pairs", "1", "memory", "0", ("X",), (pair,), clips, True)
+"""
+
+
+def test_pair_ids_reach_the_clips_only_where_the_file_has_them(tmp_path: Path) -> None:
+    with_ids = read_pairs(write(tmp_path / "i.csv", "pair_id,prompt,vote", "7,a,A", "3,b,B"), labels=["vote"])
+    without = read_pairs(write(tmp_path / "n.csv", "prompt,vote", "a,A", "b,B"), labels=["vote"])
+    assert sides(with_ids) == [("7", "0", "A"), ("7", "0", "B"), ("3", "1", "A"), ("3", "1", "B")]
+    assert sides(without) == [(None, "0", "A"), (None, "0", "B"), (None, "1", "A"), (None, "1", "B")]
+
+
+def sides(benchmark: Benchmark) -> list[tuple[str | None, str, str]]:
+    metadata = [clip.metadata for clip in benchmark.by_side().clips.values()]
+    return [(one.get("pair_id"), one["row"], one["side"]) for one in metadata]
+
+
+def test_a_table_and_a_benchmark_have_pair_ids_both_or_neither(tmp_path: Path) -> None:
+    with_ids = read_pairs(write(tmp_path / "i.csv", "pair_id,vote", "7,A"), labels=["vote"])
+    without = read_pairs(write(tmp_path / "n.csv", "prompt,vote", "a,A"), labels=["vote"])
+    for benchmark, matches_by in ((with_ids, "pair_id"), (without, "order"), (with_ids, None), (without, None)):
+        check_matching(benchmark, "scores", matches_by)
+    with pytest.raises(InputError, match="^the table of plugin 'scores' has a pair_id column and .*n.csv has none"):
+        check_matching(without, "scores", "pair_id")
+    with pytest.raises(InputError, match="i.csv has a pair_id column and the table of plugin 'scores' has none"):
+        check_matching(with_ids, "scores", "order")
+
+
+def test_slices_have_at_most_so_many_values_among_a_labels_pairs(tmp_path: Path) -> None:
+    lines = [f"{number},A,{'A' if number < MAX_SLICES else ''}" for number in range(MAX_SLICES + 1)]
+    file = write(tmp_path / "p.csv", "seed,label_X,label_Y", *lines)
+    with pytest.raises(InputError, match="--slice seed: .* 1,001 values among the pairs with the label 'X'"):
+        slice_columns(read_pairs(file), ["seed"])
+    only = read_pairs(file, labels=["Y"])
+    assert len(set(slice_columns(only, ["seed"])["seed"])) == MAX_SLICES + 1
+
+
+def test_slices_of_pairs_made_in_memory_are_refused_with_a_sentence() -> None:
+    clips = {name: Clip(name, name) for name in "ab"}
+    made = Benchmark("m", "1", "memory", "0", ("X",), (Comparison("p0", "q", "a", "b", {"X": 1}, {}),), clips, True)
+    with pytest.raises(InputError, match="memory has no column 'kind' to slice by; it names no columns at all"):
+        slice_columns(made, ["kind"])
+    with pytest.raises(InputError, match="memory: pair 'p0' has no 'kind' to slice by"):
+        slice_columns(replace(made, columns=("kind",)), ["kind"])
 
 
 def test_clip_table(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ class TabulatedVerdicts(PairwiseJudge):
     option_names = ("table", "judge", "format")
     per_pair = True
     both_orders = False
+    matches_by: str | None = None
+    """``pair_id`` or ``order``: how the rows are found."""
 
     def configure(
         self,
@@ -56,8 +58,9 @@ class TabulatedVerdicts(PairwiseJudge):
         by_id = "pair_id" in columns
         names = [row["pair_id"] for row in rows] if by_id else [str(n) for n in range(len(rows))]
         if len(set(names)) != len(names):
-            raise ValueError(f"{chosen['table']} has a pair_id twice")
-        self._by_id = by_id
+            number = next(n for n, name in enumerate(names) if name in names[:n])
+            raise ValueError(f"{chosen['table']}, row {number + 1}: pair_id {names[number]!r} stands twice")
+        self.matches_by = "pair_id" if by_id else "order"
         self._path = chosen["table"]
         self._format = chosen.get("format", "plain")
         self._verdicts = dict(zip(names, (row[judge] for row in rows), strict=True))
@@ -69,15 +72,19 @@ class TabulatedVerdicts(PairwiseJudge):
     def compare(self, batch: Sequence[tuple[Item, Item]]) -> Judgements:
         # The one definition of the spellings is the host's, and recorded verdicts are only ever read in the host's
         # environment.
+        from rewardbench_scores.table import row_name
+
         from rewardbench.metrics.verdicts import verdict_margins
 
         texts: list[str] = []
         errors: list[str | None] = []
         for first, _ in batch:
-            meta = first.clip.metadata
-            name = meta["pair_id"] if self._by_id else meta["row"]
-            found = self._verdicts.get(name)
-            errors.append(None if found is not None else f"{self._path} has no row for pair {name!r}")
+            assert self.matches_by is not None, "configured"
+            name, error = row_name(first.clip.metadata, self.matches_by, self._path)
+            found = self._verdicts.get(name) if error is None else None
+            if error is None and found is None:
+                error = f"{self._path} has no row for pair {name!r}"
+            errors.append(error)
             texts.append(found or "")
         p = np.full((len(batch), 3), np.nan)
         margins = verdict_margins(texts, cast(Literal["genai", "plain"], self._format))
