@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rewardbench.aliases import canonical
-from rewardbench.benchmark import Benchmark
+from rewardbench.benchmark import Benchmark, Label, column_values
 from rewardbench.errors import InputError
 from rewardbench.metrics import PairEvaluation, evaluate_pairs, verdict_accuracy
 from rewardbench.registry import nearest
@@ -20,6 +20,11 @@ from rewardbench.scoring.table import ClipScores, write_parquet
 from rewardbench_plugin.card import RewardCard
 
 SLICE_PREFIX = "slice:"
+_SPELLED: Mapping[str, Mapping[Label, str]] = {
+    "plain": {1: "A", 0: "tie", -1: "B"},
+    "genai": {1: "leftvote", 0: "tievote", -1: "rightvote"},
+}
+"""How a vote is written where the benchmark keeps no text of it."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Labelled:
-    """The labelled pairs of one row in file order: the columns of ``pairs.parquet`` that are not derived (n each)."""
+    """The labelled pairs of one row in file order: the columns of ``pairs.parquet`` that are not derived (n each).
+
+    ``verdict`` holds recorded verdicts as they were written, None for scores and for judges that were asked.
+    """
 
     pair_id: list[str]
     prompt: list[str]
@@ -63,18 +71,21 @@ def pick_rows(
 
     With ``score_map`` every mapping is used for each plugin that has the score. Without, a label is answered by the
     score of its own name (or alias), else by the plugin's declared ``default_score``; a plugin that answers no label
-    is refused.
+    is refused. Mappings that mean the same label and score (twice the same, or an alias) give one row.
 
     Raises:
-        InputError: a score no plugin has, or a plugin without any label to answer.
+        InputError: a label or score that does not exist, or a plugin without any label to answer.
     """
-    rows = []
+    for label, _ in score_map:
+        if label.removeprefix("label_") not in benchmark.labels:
+            raise InputError(f"{benchmark.source} has no label {label!r}{nearest(label, benchmark.labels)}")
+    rows: list[Row] = []
     answered: set[tuple[str, str]] = set()
     for job, (plugin, card, dimensions) in enumerate(cards):
         wanted: Sequence[tuple[str, str | None]] = score_map or [
             (label, _own_score(label, card, dimensions)) for label in benchmark.labels
         ]
-        found = []
+        found: dict[tuple[str, str], Row] = {}
         for label, score in wanted:
             name = None if score is None else _dimension(score, dimensions)
             if name is None:
@@ -83,14 +94,15 @@ def pick_rows(
             rule = card.native_tie_rule
             native = None if rule is None else rule.thresholds.get(name)
             plain = label.removeprefix("label_")
-            found.append(Row(job, plugin, plain, name, card.dimension(name).higher_is_better, native))
+            row = Row(job, plugin, plain, name, card.dimension(name).higher_is_better, native)
+            found.setdefault((plain, name), row)
         if not found and not score_map:
             raise InputError(
                 f"plugin {plugin!r} has no score named like a label of {benchmark.name} "
                 f"({', '.join(benchmark.labels)}); "
                 f"say which score answers which label with --map LABEL=SCORE (scores: {', '.join(dimensions)})"
             )
-        rows.extend(found)
+        rows.extend(found.values())
     for label, score in score_map:
         if (label, score) not in answered:
             known = [d for _, _, dimensions in cards for d in dimensions]
@@ -101,9 +113,8 @@ def pick_rows(
 
 
 def _dimension(score: str, dimensions: Sequence[str]) -> str | None:
-    if score in dimensions:
-        return score
-    return canonical(score) if canonical(score) in dimensions else None
+    name = canonical(score, dimensions)
+    return name if name in dimensions else None
 
 
 def _own_score(label: str, card: RewardCard, dimensions: Sequence[str]) -> str | None:
@@ -114,22 +125,21 @@ def _own_score(label: str, card: RewardCard, dimensions: Sequence[str]) -> str |
 
 
 def clusters_of(benchmark: Benchmark, column: str, warnings: list[str]) -> list[str]:
-    """Cluster of every pair.
+    """Cluster of every pair: its value in ``column``, its own pair id where that is empty (and a warning).
 
     Raises:
         InputError: if the column does not exist.
     """
     comparisons = benchmark.comparisons
-    if column == "prompt":
-        if any(c.prompt for c in comparisons):
-            return [c.prompt for c in comparisons]
-        warnings.append("no pair has a prompt: every pair is its own cluster, so intervals may be too narrow")
-        return [c.pair_id for c in comparisons]
-    if column not in benchmark.columns:
-        raise InputError(
-            f"{benchmark.source} has no column {column!r} to cluster by{nearest(column, benchmark.columns)}"
-        )
-    return [c.row[column] for c in comparisons]
+    values = [c.prompt for c in comparisons] if column == "prompt" else column_values(benchmark, column, "cluster by")
+    without = sum(not value.strip() for value in values)
+    if without == len(values):
+        warnings.append(f"no pair has a {column}: every pair is its own cluster, so intervals may be too narrow")
+    elif without:
+        pairs = "1 pair has" if without == 1 else f"{without:,} pairs have"
+        its = "its" if without == 1 else "each its"
+        warnings.append(f"{pairs} no {column}: {its} own cluster, so intervals may be too narrow")
+    return [value if value.strip() else c.pair_id for value, c in zip(values, comparisons, strict=True)]
 
 
 def label_scores(
@@ -153,11 +163,11 @@ def label_scores(
 def label_verdicts(
     row: Row,
     benchmark: Benchmark,
-    verdicts: Mapping[str, tuple[float, str]],
+    verdicts: Mapping[str, tuple[float, str | None]],
     clusters: Sequence[str],
     slices: Mapping[str, Sequence[str]],
 ) -> Labelled:
-    """The same for a judge; ``verdicts`` maps pair id to (margin, text), the margin meaned over both orders."""
+    """The same for a judge; ``verdicts`` is what :func:`rewardbench.scoring.table.mean_margins` gives."""
     kept = [i for i, c in enumerate(benchmark.comparisons) if row.label in c.labels]
     found = [verdicts[benchmark.comparisons[i].pair_id] for i in kept]
     margin = np.array([m for m, _ in found], dtype=np.float64)
@@ -177,7 +187,8 @@ def _labelled(
     verdict: list[str | None],
 ) -> Labelled:
     comparisons = [benchmark.comparisons[i] for i in kept]
-    column = next(c for c in (f"label_{row.label}", row.label) if c in benchmark.columns)
+    column = next((c for c in (f"label_{row.label}", row.label) if c in benchmark.columns), row.label)
+    spelled = _SPELLED[benchmark.label_format]
     return Labelled(
         pair_id=[c.pair_id for c in comparisons],
         prompt=[c.prompt for c in comparisons],
@@ -190,7 +201,7 @@ def _labelled(
         score_a=score_a,
         score_b=score_b,
         margin=margin,
-        human_text=[c.row[column] for c in comparisons],
+        human_text=[c.row.get(column) or spelled[c.labels[row.label]] for c in comparisons],
         verdict=verdict,
         slices={name: [values[i] for i in kept] for name, values in slices.items()},
     )

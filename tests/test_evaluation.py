@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from rewardbench.benchmark import Benchmark, read_pairs
+from rewardbench.benchmark import Benchmark, Comparison, read_pairs
 from rewardbench.errors import InputError
-from rewardbench.evaluation import clusters_of, pick_rows
-from rewardbench_plugin import Dimension, NativeTieRule, RewardCard
+from rewardbench.evaluation import Row, clusters_of, label_scores, label_verdicts, measure, pick_rows
+from rewardbench.runs import RunSettings, rebuild_report, run_benchmark
+from rewardbench.scoring.scorer import PairVerdict
+from rewardbench.scoring.table import ClipScores, mean_margins
+from rewardbench_plugin import Clip, Dimension, NativeTieRule, RewardCard
 
 
 def card(*names: str, **fields) -> tuple[str, RewardCard, tuple[str, ...]]:
@@ -44,6 +50,28 @@ def test_the_map_decides_alone(benchmark: Benchmark) -> None:
     assert chosen(pick_rows(benchmark, [card("appeal")], (("VQ", "visual_quality"),))) == [("VQ", "appeal")]
 
 
+def test_mappings_that_mean_the_same_are_one_row(benchmark: Benchmark) -> None:
+    same = (("VQ", "appeal"), ("label_VQ", "appeal"), ("VQ", "visual_appeal"), ("VQ", "appeal"), ("VQ", "motion"))
+    assert chosen(pick_rows(benchmark, [card("appeal", "motion")], same)) == [("VQ", "appeal"), ("VQ", "motion")]
+    two = [card("appeal"), card("appeal")]
+    assert [row.job for row in pick_rows(benchmark, two, same[:2])] == [0, 1], "another plugin is another row"
+
+
+def test_a_rebuild_has_the_rows_of_the_run(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("prompt,label_VQ,m_A,m_B\n" + "".join(f"p{i},{'AB'[i % 2]},{i},{3 * i % 5}\n" for i in range(8)))
+    maps = (("VQ", "m"), ("VQ", "m"), ("label_VQ", "m"))
+    settings = RunSettings(("scores",), (str(file),), maps, scores=file, out=tmp_path / "out", bootstrap=20)
+    (outcome,) = run_benchmark(settings)
+    assert [metric.n for metric in outcome.result.metrics] == [8]
+    assert rebuild_report(tmp_path / "out").result.metrics == outcome.result.metrics
+
+
+def test_a_label_that_pairs_made_in_memory_lack_is_refused(benchmark: Benchmark) -> None:
+    with pytest.raises(InputError, match="has no label 'TA'"):
+        pick_rows(benchmark, [card("appeal")], (("TA", "appeal"),))
+
+
 def test_refusals(benchmark: Benchmark) -> None:
     with pytest.raises(InputError, match=r"no score named like a label of b \(VQ, smoothness\).*--map LABEL=SCORE"):
         pick_rows(benchmark, [card("motion")], ())
@@ -69,3 +97,67 @@ def test_clusters(tmp_path: Path, benchmark: Benchmark) -> None:
     file.write_text("video_a,video_b,label_X\na.mp4,b.mp4,A\nb.mp4,a.mp4,B\n")
     assert clusters_of(read_pairs(file), "prompt", warnings) == ["0", "1"]
     assert "every pair is its own cluster" in warnings[0]
+    assert len(warnings) == 1
+
+
+def test_pairs_without_a_prompt_are_no_cluster_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    file.write_text("pair_id,prompt,kind,label_X\nu,one,k,A\nv,,k,B\nw, ,,A\nx,one,k,B\n")
+    warnings: list[str] = []
+    assert clusters_of(read_pairs(file), "prompt", warnings) == ["one", "v", "w", "one"]
+    assert warnings == ["2 pairs have no prompt: each its own cluster, so intervals may be too narrow"]
+    assert clusters_of(read_pairs(file), "kind", warnings) == ["k", "k", "w", "k"]
+    assert warnings[1:] == ["1 pair has no kind: its own cluster, so intervals may be too narrow"]
+
+
+@pytest.fixture
+def made() -> Benchmark:
+    """Pairs made in memory: no columns, no rows."""
+    pairs = tuple(Comparison(f"p{i}", "q", "a", "b", {"X": label}, {}) for i, label in enumerate((1, 0, -1)))
+    clips = {name: Clip(name, f"{name}.mp4", "q") for name in "ab"}
+    return Benchmark("m", "1", "memory", "0", ("X",), pairs, clips, True)
+
+
+def test_pairs_made_in_memory_can_be_held_against_scores(made: Benchmark) -> None:
+    row = Row(0, "p", "X", "s", True, None)
+    scores = ClipScores({"a": 0, "b": 1}, np.array([[2.0], [1.0]]), frozenset())
+    labelled = label_scores(row, made, scores, 0, ["q"] * 3, {})
+    assert labelled.human_text == ["A", "tie", "B"]
+    assert labelled.margin.tolist() == [1.0, 1.0, 1.0]
+    genai = label_scores(row, replace(made, label_format="genai"), scores, 0, ["q"] * 3, {})
+    assert genai.human_text == ["leftvote", "tievote", "rightvote"]
+    with pytest.raises(InputError, match="memory has no column 'kind' to cluster by"):
+        clusters_of(made, "kind", [])
+
+
+def said(pair: str, order: str, p: tuple[float, float, float] | None, text: str) -> PairVerdict:
+    return PairVerdict(pair, order, p, text, None)
+
+
+def test_only_recorded_verdicts_are_parsed(made: Benchmark) -> None:
+    row = Row(0, "j", "X", "verdict", True, 0.0)
+    texts = {"p0": "A", "p1": "same", "p2": ""}
+    recorded = [said("p0", "AB", (1, 0, 0), "A"), said("p1", "AB", (0, 1, 0), "same"), said("p2", "AB", None, "")]
+    assert {pair: text for pair, (_, text) in mean_margins(recorded).items()} == texts
+    labelled = label_verdicts(row, made, mean_margins(recorded), ["q"] * 3, {})
+    assert labelled.verdict == list(texts.values())
+    metric, _ = measure(row, labelled, label_format="plain", tie_threshold=None, bootstrap=0, seed=0)
+    assert metric.verdict_accuracy is not None
+    assert (metric.verdict_accuracy.three_way, metric.verdict_accuracy.n_unparsed) == (pytest.approx(2 / 3), 1)
+
+
+def test_what_a_judge_writes_is_no_recorded_verdict(made: Benchmark) -> None:
+    row = Row(0, "j", "X", "verdict", True, 0.0)
+    asked = [
+        said(pair, order, p, "A")
+        for pair, p in (("p0", (0.5, 0.5, 0.0)), ("p1", (0.0, 1.0, 0.0)), ("p2", (0.0, 0.25, 0.75)))
+        for order in ("AB", "BA")
+    ]
+    asked[-1] = said("p2", "BA", None, "")
+    margins = mean_margins(asked)
+    assert [margin for margin, _ in margins.values()][:2] == [0.5, 0.0]
+    assert math.isnan(margins["p2"][0])
+    labelled = label_verdicts(row, made, margins, ["q"] * 3, {})
+    assert labelled.verdict == [None, None, None]
+    metric, _ = measure(row, labelled, label_format="plain", tie_threshold=None, bootstrap=0, seed=0)
+    assert metric.verdict_accuracy is None

@@ -12,7 +12,7 @@ import numpy as np
 from rewardbench.errors import InputError
 from rewardbench.results import FailureRecord
 from rewardbench.scoring.plan import Contents, Failures, Job
-from rewardbench.scoring.scorer import PairVerdict
+from rewardbench.scoring.scorer import ORDERS, PairVerdict
 from rewardbench.scoring.store import ScoreStore
 from rewardbench_plugin.clip import Clip
 
@@ -97,20 +97,31 @@ def write_scores(
     return tables
 
 
-def write_comparisons(path: Path, labels: Sequence[str], verdicts: Sequence[Sequence[PairVerdict]]) -> None:
-    """Write ``comparisons.parquet``: what each judge said of each pair in each order."""
+def write_comparisons(
+    path: Path,
+    labels: Sequence[str],
+    verdicts: Sequence[Sequence[PairVerdict]],
+    scores: Sequence[str] | None = None,
+) -> None:
+    """Write ``comparisons.parquet``: what each judge said of each pair in each order.
+
+    ``labels`` names each judge's plugin and ``scores`` its dimension, which tells judges of one plugin apart.
+    """
     import pyarrow as pa
 
     text, number = pa.string(), pa.float64()
-    names = [("plugin", text), ("pair_id", text), ("order", text)]
+    names = [("plugin", text), ("score", text), ("pair_id", text), ("order", text)]
     fields = [*names, ("p_a", number), ("p_tie", number), ("p_b", number), ("text", text), ("error", text)]
 
+    judges: Sequence[str | None] = [None] * len(labels) if scores is None else scores
+
     def records() -> Iterator[dict[str, Any]]:
-        for label, said in zip(labels, verdicts, strict=True):
+        for label, score, said in zip(labels, judges, verdicts, strict=True):
             for one in said:
                 p_a, p_tie, p_b = one.p or (None, None, None)
                 yield {
                     "plugin": label,
+                    "score": score,
                     "pair_id": one.pair_id,
                     "order": one.order,
                     "p_a": p_a,
@@ -123,31 +134,37 @@ def write_comparisons(path: Path, labels: Sequence[str], verdicts: Sequence[Sequ
     write_parquet(path, pa.schema(fields), records())
 
 
-def mean_margins(verdicts: Sequence[PairVerdict]) -> dict[str, tuple[float, str]]:
-    """Pair id to (mean over orders of p(A) - p(B), first text); NaN where an order is missing or abstained."""
+def mean_margins(verdicts: Sequence[PairVerdict]) -> dict[str, tuple[float, str | None]]:
+    """Pair id to (mean over orders of p(A) - p(B), recorded text); NaN where an order is missing or abstained.
+
+    The text is None where the judge was asked in both orders: what a model writes is no recorded verdict, and is not
+    to be parsed as one.
+    """
     margins: dict[str, list[float]] = {}
     texts: dict[str, str] = {}
     for one in verdicts:
         margins.setdefault(one.pair_id, []).append(float("nan") if one.p is None else one.p[0] - one.p[2])
         texts.setdefault(one.pair_id, one.text)
-    return {pair_id: (sum(values) / len(values), texts[pair_id]) for pair_id, values in margins.items()}
+    recorded = all(one.order == ORDERS[0] for one in verdicts)
+    return {pair: (sum(m) / len(m), texts[pair] if recorded else None) for pair, m in margins.items()}
 
 
 def read_failures(folder: Path) -> list[FailureRecord]:
-    """Clips and pairs without a score, from the tables of a run folder, one line per plugin and clip."""
+    """Clips and pairs without a score, from the tables of a run folder: one line per plugin and clip, or judge and
+    pair."""
     import pyarrow.parquet as pq
 
-    failures: dict[tuple[str, str], FailureRecord] = {}
+    failures: dict[tuple[str, str | None, str], FailureRecord] = {}
     scores, comparisons = folder / "scores.parquet", folder / "comparisons.parquet"
     for path, name, shown in ((scores, "clip_id", "video"), (comparisons, "pair_id", "pair_id")):
         if not path.exists():
             continue
-        columns = list(dict.fromkeys(("plugin", name, shown, "error")))
-        table = pq.read_table(path, columns=columns)
+        wanted = {"plugin", name, shown, "error"} | ({"score"} if path == comparisons else set())
+        table = pq.read_table(path, columns=[c for c in pq.read_schema(path).names if c in wanted])
         table = table.filter(table["error"].is_valid())
         for row in table.to_pylist():
             record = FailureRecord(plugin=row["plugin"], clip_id=row[name], video=row[shown], error=row["error"])
-            failures.setdefault((row["plugin"], row[name]), record)
+            failures.setdefault((row["plugin"], row.get("score"), row[name]), record)
     return list(failures.values())
 
 
