@@ -233,20 +233,20 @@ def markdown(result: dict[str, Any]) -> str:
     for name, found in result["sets"].items():
         lines += [f"### {name}", ""]
         lines += [
-            "| dimension | pairs | floor | mini, without ties | target | mini, with ties | target | best baseline |"
+            "| dimension | pairs | floor | mini, without ties | target | mini, with ties | target "
+            "| best baseline, without ties | best baseline, with ties |"
         ]
-        lines += ["|---|---|---|---|---|---|---|---|"]
+        lines += ["|---|---|---|---|---|---|---|---|---|"]
         for dimension, scores in found.items():
             mini = scores["mini"]
-            best = max((n for n in scores if n != "mini"), key=lambda n: scores[n]["without_ties"])
             real = name.startswith("real")
             target = REAL_TARGET if real else TARGETS[dimension]
             tie_target = mini["majority_floor"] + TIE_TARGET
             lines.append(
                 f"| {dimension} | {mini['n']} | {mini['majority_floor']:.3f} | {shown(mini, 'without_ties', target)} | "
                 f"{target:.2f} | {shown(mini, 'with_ties_crossfit', None if real else tie_target)} | "
-                f"{'' if real else f'{tie_target:.3f}'} | {best.replace('_', ' ')} {scores[best]['without_ties']:.3f}"
-                f"{' (better)' if scores[best]['without_ties'] > mini['without_ties'] else ''} |"
+                f"{'' if real else f'{tie_target:.3f}'} | {best_baseline(scores, 'without_ties')} | "
+                f"{best_baseline(scores, 'with_ties_crossfit')} |"
             )
         lines += ["", "Without ties by type of fault:", ""]
         lines += ["| dimension | " + "type: accuracy (decided pairs) |", "|---|---|"]
@@ -255,6 +255,13 @@ def markdown(result: dict[str, Any]) -> str:
             lines.append(f"| {dimension} | " + "; ".join(f"{k}: {v[0]:.3f} ({v[1]})" for k, v in kinds) + " |")
         lines.append("")
     return "\n".join(lines)
+
+
+def best_baseline(scores: dict[str, Any], key: str) -> str:
+    """Name and accuracy of the best baseline, and whether it is the better scorer."""
+    best = max((name for name in scores if name != "mini"), key=lambda name: scores[name][key])
+    better = scores[best][key] > scores["mini"][key]
+    return f"{best.replace('_', ' ')} {scores[best][key]:.3f}{' **(better than mini)**' if better else ''}"
 
 
 def shown(scores: dict[str, Any], key: str, target: float | None) -> str:
@@ -272,7 +279,11 @@ def main() -> None:
     parser.add_argument("--store", type=Path, help="scores of single clips; beside --out by default")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--markdown", action="store_true", help="print the tables")
+    parser.add_argument("--tables", type=Path, metavar="RESULT", help="print the tables of an earlier measurement")
     options = parser.parse_args()
+    if options.tables:
+        print(markdown(json.loads(options.tables.read_text())))
+        return
     if options.make_real:
         for path in make_real(*options.make_real):
             print(path)

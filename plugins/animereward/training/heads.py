@@ -230,6 +230,8 @@ def report(samples: list[Seen], dimension: str, scores: Floats, rows: NDArray[np
     """Accuracy without and with ties (best threshold), majority floor and accuracy per treatment."""
     found = pairs(samples, dimension)
     found = found[rows[found[:, 0].astype(int)] & rows[found[:, 1].astype(int)]]
+    if not (found[:, 2] != 0).any():
+        return {"n": len(found)}
     a, b, answer = found[:, 0].astype(int), found[:, 1].astype(int), found[:, 2]
     margin = scores[a] - scores[b]
     decided = answer != 0
