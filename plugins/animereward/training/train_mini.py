@@ -29,6 +29,7 @@ def stages(work: Path, out: Path, scale: float) -> list[list[str]]:
 
     attributes, recognisers, clips = work / "attributes", work / "recognisers", work / "clips"
     drawn = ["clips.py", "--out", str(clips), "--recognisers", str(recognisers)]
+    heads = ["heads.py", "--clips", str(clips), "--recognisers", str(recognisers), "--out", str(out)]
     shards, scenes = count(24), str(250 if scale >= 0.1 else 10)
     return [
         ["attributes.py", "--out", str(attributes), "--shards", shards, "--scenes", scenes],
@@ -37,19 +38,7 @@ def stages(work: Path, out: Path, scale: float) -> list[list[str]]:
         [*drawn, "--shards", count(8), "--scenes", "3", "--first", "200"],
         [*drawn, "--shards", count(10), "--scenes", "10", "--first", "1000", "--treatments", "0"],
         [*drawn, "--shards", count(10), "--scenes", "5", "--treatments", "6", "--appeal-only"],
-        [
-            "heads.py",
-            "--clips",
-            str(clips),
-            "--recognisers",
-            str(recognisers),
-            "--out",
-            str(out),
-            "--members",
-            "4",
-            "--steps",
-            "1000",
-        ],
+        [*heads, "--members", "4", "--steps", "1000"],
     ]
 
 

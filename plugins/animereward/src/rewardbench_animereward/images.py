@@ -65,7 +65,7 @@ def warp(x: np.ndarray, dy: np.ndarray, dx: np.ndarray) -> np.ndarray:
     down = w if h > 1 else 0
     upper = flat[at] * (1 - u) + flat[at + right] * u
     lower = flat[at + down] * (1 - u) + flat[at + down + right] * u
-    return upper * (1 - v) + lower * v
+    return np.asarray(upper * (1 - v) + lower * v)
 
 
 def optical_flow(a: np.ndarray, b: np.ndarray, steps: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -131,9 +131,9 @@ class MiniAnimeReward(RewardModel):
             out[dimension] = vector(values, self._names[dimension])
         if stated is not None and seen is not None:
             facts = {k: v.mean(axis=0) for k, v in seen.facts.items()}
-            for fact in ACTIVITY if moves is not None else ():
-                weights = self._part(fact)
-                facts[fact] = classify(weights, vector(moves, self._names[fact]))
+            if moves is not None:
+                for fact in ACTIVITY:
+                    facts[fact] = classify(self._part(fact), vector(moves, self._names[fact]))
             out["facts"] = self._agreement(stated, facts)
         return out
 
@@ -231,7 +231,7 @@ def first_frame(path: str, height: int, width: int) -> np.ndarray:
     keep_w, keep_h = min(w, round(h * width / height)), min(h, round(w * height / width))
     left, top = (w - keep_w) / 2, (h - keep_h) / 2
     box = (left, top, left + keep_w, top + keep_h)
-    return np.asarray(picture.resize((width, height), Image.BOX, box=box))
+    return np.asarray(picture.resize((width, height), Image.Resampling.BOX, box=box))
 
 
 def _reason(dimension: str, clip: Clip) -> str:

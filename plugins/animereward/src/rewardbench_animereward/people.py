@@ -38,4 +38,4 @@ def crop(frame: np.ndarray, person: Person, region: Region, size: int, margin: f
     t, b, le, r = max(0, top), min(h, bottom), max(0, left), min(w, right)
     if b > t and r > le:
         square[t - top : b - top, le - left : r - left] = frame[t:b, le:r]
-    return np.asarray(Image.fromarray(square).resize((size, size), Image.BILINEAR, reducing_gap=None))
+    return np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.BILINEAR))

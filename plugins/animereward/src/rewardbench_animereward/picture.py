@@ -108,7 +108,7 @@ def _blocks(out: dict[str, float], y: np.ndarray) -> None:
                 continue
             phases = second[:n].reshape(-1, period).mean(axis=0) + 0.02
             worst.append(float(phases.max() / np.median(phases)))
-        out[f"block{period}"] = _log(np.mean(worst) - 1 + 1e-2)
+        out[f"block{period}"] = _log(float(np.mean(worst)) - 1 + 1e-2)
 
 
 def _colour(out: dict[str, float], frames: np.ndarray) -> None:
