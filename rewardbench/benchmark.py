@@ -379,7 +379,7 @@ def locate(folder: Path, name: str, where: str) -> str:
     if not _inside(base, full):
         raise InputError(f"{where}: {name!r} leads out of the folder of the table; put the clips beside or below it")
     try:
-        inside = _inside(_real_folder(base), _real_path(full))
+        inside = any(_inside(root, _real_path(full)) for root in _roots(base))
     except ValueError as error:
         raise InputError(f"{where}: {name!r} cannot be the name of a file: {error}") from None
     if not inside:
@@ -394,6 +394,14 @@ def locate(folder: Path, name: str, where: str) -> str:
 def _real_folder(folder: str) -> str:
     """The folder with its links resolved; clips of one table share few folders, and every look-up costs 40 µs."""
     return os.path.realpath(folder)
+
+
+def _roots(base: str) -> tuple[str, ...]:
+    """Where files of a table may really lie: its folder and, in a hub's cache, the blobs its snapshot links to."""
+    real = _real_folder(base)
+    repository, snapshots, _ = real.partition(f"{os.sep}snapshots{os.sep}")
+    blobs = os.path.join(repository, "blobs")
+    return (real, blobs) if snapshots and os.path.isdir(blobs) else (real,)
 
 
 def _real_path(path: str) -> str:

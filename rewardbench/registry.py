@@ -289,7 +289,7 @@ def resolve_dimensions(known: Sequence[str], wanted: Sequence[str], name: str) -
 
     found = set()
     for dimension in wanted:
-        match = dimension if dimension in known else canonical(dimension)
+        match = canonical(dimension, known)
         if match not in known:
             raise InputError(f"plugin {name!r} has no dimension {dimension!r}{nearest(dimension, known)}")
         found.add(match)

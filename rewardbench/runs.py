@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rewardbench.benchmark import Benchmark, load_benchmark, slice_columns
+from rewardbench.benchmark import Benchmark, check_matching, load_benchmark, slice_columns
 from rewardbench.cache import cache_folder
 from rewardbench.errors import InputError, PluginError
 from rewardbench.evaluation import (
@@ -240,6 +240,7 @@ def _load(name: str, settings: RunSettings, jobs: Sequence[Job], progress: Progr
 
     benchmark = load_benchmark(name, labels=labels, label_format=settings.label_format or "plain", progress=building)
     for job in jobs:
+        check_matching(benchmark, job.label, job.model.matches_by)
         expected = job.model.rows_by_order
         if expected is not None and expected != len(benchmark.comparisons):
             raise InputError(
@@ -253,6 +254,7 @@ def _load(name: str, settings: RunSettings, jobs: Sequence[Job], progress: Progr
     if not any(c.labels for c in benchmark.comparisons):
         raise InputError(f"{benchmark.source} has no label in any row for {', '.join(benchmark.labels)}")
     check_inputs(jobs, benchmark.clips.values(), benchmark.source)
+    slice_columns(benchmark, settings.slices)  # refuses now what could not be reported after scoring
     return benchmark
 
 
@@ -360,7 +362,8 @@ def _score(
         for i, session in zip(judges, scorer.compare_pairs(pairs), strict=True):
             sessions[i] = session
         said = [list(scorer.verdicts(position, pairs)) for position in range(len(judges))]
-        write_comparisons(folder / COMPARISONS_FILE, [jobs[i].label for i in judges], said)
+        names = [jobs[i].dimensions[0] for i in judges]
+        write_comparisons(folder / COMPARISONS_FILE, [jobs[i].label for i in judges], said, names)
         verdicts = {i: mean_margins(one) for i, one in zip(judges, said, strict=True)}
     labelled = []
     for row in rows:

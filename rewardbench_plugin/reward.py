@@ -66,7 +66,10 @@ class RewardModel:
     option_names: ClassVar[Tuple[str, ...]] = ()
     """Names that ``--option NAME=VALUE`` may set; anything else is refused by the host."""
     per_pair: bool = False
-    """True: clips are handed over per pair and side, with ``pair_id``, ``row`` and ``side`` in their metadata."""
+    """True: clips are handed over per pair and side, with ``row``, ``side`` and, where the benchmark has the column,
+    ``pair_id`` in their metadata."""
+    matches_by: Optional[str] = None
+    """``pair_id`` or ``order``, where a recorded table is matched to pairs; the host refuses what cannot be matched."""
     rows_by_order: Optional[int] = None
     """Number of rows, where a recorded table is matched to pairs by row order; the host refuses another length."""
 

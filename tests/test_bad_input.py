@@ -91,6 +91,23 @@ def test_tables_of_another_length_are_not_matched_by_order(refused: Refused, tab
     assert "has 2 rows and" in refused(*words)
 
 
+def test_ids_are_not_matched_to_row_numbers(refused: Refused, tmp_path: Path) -> None:
+    """One file names its pairs and the other does not: matching ids to rows would shift every score."""
+    with_ids, without = tmp_path / "scores.csv", tmp_path / "pairs.csv"
+    with_ids.write_text("pair_id,m_A,m_B\n1,1,2\n2,2,1\n")
+    without.write_text("prompt,vote\np,B\nq,A\n")
+    words = ["run", "--plugin", "scores", "--scores", str(with_ids), "--benchmark", str(without), "--map", "vote=m"]
+    assert "pair_id" in refused(*words)
+
+
+def test_choices_that_nobody_can_use(refused: Refused, tiny_clips: list[Path]) -> None:
+    clip = str(tiny_clips[0])
+    assert "unknown precision --dtype bfloat17; did you mean 'bfloat16'" in refused(
+        "score", "--plugin", "random", "--dtype", "bfloat17", clip
+    )
+    assert "--seed" in refused("score", "--plugin", "random", "--seed", "-1", clip)
+
+
 def test_only_ties_and_no_ties_and_all_equal(table, tmp_path: Path) -> None:
     cases = {
         "ties": ("tie tie same", [1, 2, 3], [1, 2, 4], None, 1.0),

@@ -269,3 +269,17 @@ def test_limit_keeps_the_first_pairs_and_their_clips(tmp_path: Path) -> None:
     limited = read_pairs(file).limited(1)
     assert [c.pair_id for c in limited.comparisons] == ["x"]
     assert list(limited.clips) == ["a.mp4", "b.mp4"]
+
+
+def test_a_snapshot_in_a_hub_cache_may_link_to_its_blobs(tmp_path: Path) -> None:
+    repository = tmp_path / "datasets--someone--pairs"
+    snapshot = repository / "snapshots" / "0123abc" / "data"
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    (repository / "blobs" / "f00").write_bytes(b"clip")
+    (snapshot / "a.mp4").symlink_to("../../../blobs/f00")
+    assert locate(snapshot, "a.mp4", "t") == str(snapshot / "a.mp4")
+    (tmp_path / "secret").write_bytes(b"x")
+    (snapshot / "b.mp4").symlink_to(tmp_path / "secret")
+    with pytest.raises(InputError, match="link that leads out"):
+        locate(snapshot, "b.mp4", "t")

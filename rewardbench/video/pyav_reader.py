@@ -211,7 +211,9 @@ def _rgb(frame: Any) -> np.ndarray:
     """uint8 (H, W, 3) by FFmpeg's default conversion; transparency (gif) is laid on white."""
     rgb: np.ndarray
     if not any(component.is_alpha for component in frame.format.components):
-        rgb = frame.to_ndarray(format="rgb24")
+        converted = frame.reformat(format="rgb24")
+        lines = np.frombuffer(converted.planes[0], np.uint8).reshape(converted.height, -1)
+        rgb = lines[:, : 3 * converted.width].reshape(converted.height, converted.width, 3)  # a view: lines are padded
         return rgb
     rgba = frame.to_ndarray(format="rgba")
     alpha = rgba[..., 3:].astype(np.uint16)

@@ -57,7 +57,7 @@ def resize_frames(rgb: np.ndarray, spec: FrameSpec) -> np.ndarray:
         one = _pillow if spec.filter.startswith("pil-") else _antialias
         resized = np.empty((len(rgb), height, width, 3), np.uint8)
         for frame, out in zip(rgb, resized, strict=True):
-            out[:] = one(np.ascontiguousarray(frame), height, width, spec.filter)
+            out[:] = one(frame, height, width, spec.filter)
     if spec.size.center_crop is not None:
         resized = _center_crop(resized, *spec.size.center_crop)
     return np.ascontiguousarray(resized)
@@ -158,7 +158,7 @@ def _pillow(frame: np.ndarray, height: int, width: int, name: str) -> np.ndarray
         "pil-bilinear": Image.Resampling.BILINEAR,
         "pil-box": Image.Resampling.BOX,
     }
-    return np.asarray(Image.fromarray(frame).resize((width, height), filters[name]))
+    return np.asarray(Image.fromarray(np.ascontiguousarray(frame)).resize((width, height), filters[name]))
 
 
 def _center_crop(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
