@@ -145,7 +145,7 @@ class ModelServer:
             for name in ("torch", "transformers", "open_clip", "numpy")
             if name in sys.modules
         }
-        return {"device": device, "packages": packages}, None
+        return {"device": model.device or device, "packages": packages}, None
 
     def score(self, message: transport.Message, arrays: transport.Arrays) -> Reply:
         assert self.model is not None

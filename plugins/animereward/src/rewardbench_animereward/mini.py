@@ -53,7 +53,7 @@ CARD = RewardCard(
     },
     summary="AnimeReward's six dimensions at package size, trained on a drawn world with known faults",
     overall_rule="plain mean of the six dimensions (Eq. 11); abstains where any of the six abstains",
-    default_score="overall",
+    uses_image=True,
     weights_parts=("mini",),
     training_data=(
         "clips drawn by rewardbench.synth only (training seeds, styles, faults and encodings); no human ratings, no "
@@ -102,6 +102,7 @@ class MiniAnimeReward(RewardModel):
 
     def load(self, device: str, dtype: str | None, weights: Mapping[str, str], options: Mapping[str, str]) -> None:
         """Read the weights. They are evaluated in numpy, in float32, on the CPU, whatever ``device`` says."""
+        self.device = "cpu"
         self._part("place")
 
     def prepare(self, clip: Clip, frames: Mapping[FrameSpec, Frames]) -> Prepared:
