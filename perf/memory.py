@@ -58,7 +58,8 @@ def measure(n: int) -> dict[str, Any]:
         started = time.perf_counter()
         subprocess.run([sys.executable, "-c", HOST, str(peaks), *words], check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - started
-        workers = json.loads((Path(folder) / "out" / "result.json").read_text())["cost"]["plugins"]["random"]["peak_memory"]
+        cost = json.loads((Path(folder) / "out" / "result.json").read_text())["cost"]
+        workers = cost["plugins"]["random"]["peak_memory"]
         peak = {"host": json.loads(peaks.read_text())["resident"], "model": workers["resident"]}
         return {"n_clips": n, "seconds": seconds, **peak, "decoder": workers["decode_resident"]}
 
