@@ -28,7 +28,7 @@ def resize_frames(rgb: np.ndarray, spec: FrameSpec) -> np.ndarray:
 
     * ``bicubic-antialias``, ``bilinear-antialias``: what torchvision's ``resize(..., antialias=True)`` gives for uint8
       tensors: separable filters widened by the reduction, in float32, clamped and rounded half to even. Computed here
-      by banded matrix products (several times as fast as torch's float kernel on one core, and without importing torch);
+      by banded matrix products (several times as fast as torch's float kernel on one core, without importing it);
       values equal torchvision's except 7 to 310 per million (measured on four real clips) that lie on a rounding
       edge and differ by one grey level.
       torch's uint8 kernel (``transforms.v2``) is not used: it clamps between its two passes, which moved values by up
