@@ -3,13 +3,15 @@
     python perf/mini.py --set anime-probe --set anime-probe:full --real FOLDER_OF_SETS --out perf/results/mini.json
 
 ``--real`` takes a folder made by ``python perf/mini.py --make-real SHARED_DATA FOLDER`` (degraded real clips, see
-REAL_SETS). Scores are kept beside the JSON file, so an interrupted measurement goes on where it was.
+REAL_SETS). What was measured of single clips is kept beside the JSON file: an interrupted measurement goes on where
+it was, and other rating heads are tried without decoding again.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import platform
 import shutil
@@ -102,7 +104,7 @@ def model() -> Any:
 
 
 def measure(task: tuple[str, str, str]) -> dict[str, Any]:
-    """Scores of mini and of the baselines for one clip (video, prompt, image), and the seconds each step took."""
+    """What mini rates in one clip (video, prompt, image), the baselines' scores, and the seconds each step took."""
     from rewardbench_animereward.mini import CONSECUTIVE, SPREAD, first_frame
 
     from rewardbench.video import read_frames
@@ -114,12 +116,12 @@ def measure(task: tuple[str, str, str]) -> dict[str, Any]:
     frames = read_frames(video, [CONSECUTIVE, SPREAD], threads=1)
     decoded = time.process_time()
     prepared = model().prepare(clip, frames)
-    scores = model().score([Item(clip, prepared)])
+    model().score([Item(clip, prepared)])
     rated = time.process_time()
     spread = frames[SPREAD].rgb
     reference = first_frame(image, *spread.shape[1:3]) if image else spread[0]
     return {
-        "mini": dict(zip(model().dimensions, scores.values[0].tolist(), strict=True)),
+        "prepared": {k: v.tolist() for k, v in prepared.items()},
         "frame_difference": frame_difference(frames[CONSECUTIVE].rgb),
         "laplacian_variance": laplacian_variance(spread),
         "first_frame_histogram": first_frame_histogram(spread, reference),
@@ -150,7 +152,31 @@ def measured(
             done[key] = value
             log.write(json.dumps({"fingerprint": fingerprint, "key": key, "value": value}) + "\n")
             log.flush()
-    return {k: done[k] for k in tasks}
+    return {k: done[k] | {"mini": ratings(tasks[k], done[k]["prepared"])} for k in tasks}
+
+
+def ratings(task: tuple[str, str, str], prepared: dict[str, list[float]]) -> dict[str, float]:
+    """The model's ratings of what was prepared from a clip."""
+    from rewardbench_plugin import Clip, Item
+
+    video, prompt, image = task
+    arrays = {k: np.array(v, np.float32) for k, v in prepared.items()}
+    scores = model().score([Item(Clip(video, video, prompt or None, image or None), arrays)])
+    return dict(zip(model().dimensions, scores.values[0].tolist(), strict=True))
+
+
+def features_key() -> str:
+    """Changes whenever anything but the rating heads does: then stored clips are prepared again."""
+    from rewardbench_animereward.mini import REGRESSED, WEIGHTS, read_weights
+
+    tensors, names = read_weights(model().weights["mini"])
+    digest = hashlib.sha256(json.dumps({k: list(v) for k, v in sorted(names.items())}).encode())
+    for name in sorted(k for k in tensors if k.split(".")[0] not in REGRESSED):
+        digest.update(name.encode() + tensors[name].tobytes())
+    for source in sorted(WEIGHTS.parent.parent.glob("*.py")):
+        if source.name not in ("__init__.py", "networks.py"):
+            digest.update(source.read_bytes())
+    return digest.hexdigest()
 
 
 def clip_key(row: dict[str, str], side: str) -> str:
@@ -307,7 +333,7 @@ def main() -> None:
             f".{name.replace(':', '-').replace('/', '_')}.jsonl"
         )
         store.parent.mkdir(parents=True, exist_ok=True)
-        clips = measured(pairs, rows, store, options.workers, fingerprint)
+        clips = measured(pairs, rows, store, options.workers, features_key())
         seconds += [{k: c[k] for k in ("decode_s", "model_s")} for c in clips.values()]
         result["sets"][name] = evaluate(rows, clips, DIMENSIONS)
     result["cpu_seconds_per_clip"] = {

@@ -67,6 +67,8 @@ class Sample:
             may be trained at the same time. None where only appeal is asked about.
         scene: what was drawn.
         encoding: constant rate factor of the round trip, or -1.
+        varied: its scene was made unlike a drawing before anything was done to it (see :func:`vary`): pairs are known,
+            absolute levels are not.
     """
 
     base: int
@@ -78,6 +80,7 @@ class Sample:
     crops: Crops | None
     scene: Scene
     encoding: int
+    varied: bool = False
 
 
 def private_fault(clip: Clip, name: str, severity: float, seed: int) -> Clip:
@@ -156,6 +159,82 @@ def levels(recipe: Recipe, shape: dict[str, Any]) -> dict[str, float]:
     return recipe.levels(frames=shape["frames"], fps=shape["fps"])
 
 
+def vary(clip: Clip, seed: int) -> Clip:
+    """The clip as another medium might show it: texture, grain, light, softness, other tones and colours.
+
+    Two clips of one seed are changed in the same way, so that their order stays known. What is drawn is flat and clean;
+    footage is not, and the heads must not take its texture for a fault.
+    """
+    rng = np.random.default_rng([seed, 8])
+    total, height, width = clip.shape[:3]
+
+    def field(slope: float) -> NDArray[np.float32]:
+        """A random field of 1 / f ** slope amplitudes, deviation 1."""
+        fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
+        spectrum = (
+            np.fft.rfft2(rng.standard_normal((height, width)))
+            / np.maximum(np.hypot(fy, fx), 1 / max(height, width)) ** slope
+        )
+        values = np.fft.irfft2(spectrum, (height, width))
+        return np.asarray((values - values.mean()) / values.std(), np.float32)
+
+    x = clip.astype(np.float32)
+    if rng.random() < 0.5:  # soft before the texture is laid on
+        radius = rng.uniform(0.3, 1.5)
+        pictures = [Image.fromarray(f).filter(ImageFilter.GaussianBlur(radius)) for f in clip]
+        x = np.stack([np.asarray(p) for p in pictures]).astype(np.float32)
+    if rng.random() < 0.5:
+        x = x * (1 + rng.uniform(0.1, 0.4) * field(2.0))[None, :, :, None]
+    if rng.random() < 0.75:
+        shade = rng.uniform(2, 22) * field(rng.uniform(0.6, 1.6))
+        tint = 1 + 0.4 * rng.standard_normal(3)
+        x = x + shade[None, :, :, None] * tint.astype(np.float32)
+    luma = (x @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
+    x = luma + (x - luma) * rng.uniform(0.3, 1.2)
+    x = 255 * np.clip(x / 255, 0, 1) ** rng.uniform(0.6, 1.8) * rng.uniform(0.6, 1.0) + rng.uniform(0, 30)
+    x = x * rng.uniform(0.85, 1.1, 3)
+    if rng.random() < 0.5:
+        x = x + rng.uniform(0.5, 6) * rng.standard_normal((total, height, width, 1))
+    out = np.asarray(np.clip(np.rint(x), 0, 255), np.uint8)
+    if rng.random() < 0.5:  # the softness of a picture that was enlarged
+        small = (round(width * rng.uniform(0.5, 0.95)), round(height * rng.uniform(0.5, 0.95)))
+        pictures = [Image.fromarray(f).resize(small, Image.Resampling.BICUBIC).resize((width, height)) for f in out]
+        out = np.stack([np.asarray(p) for p in pictures])
+    return out
+
+
+def appeal_samples(base: int, treatments: int) -> list[Sample]:
+    """Clips of four frames for appeal alone; most scenes are varied."""
+    rng = np.random.default_rng([base, 9])
+    scene = Scene.sample(rng, styles=TRAIN_STYLES, seeds=TRAIN_SEEDS)
+    height, width = ((256, 256), (256, 256), (256, 352), (256, 456), (320, 320))[int(rng.integers(5))]
+    shape = {"frames": 4, "height": height, "width": width, "fps": 2.0}
+    crf = TRAIN_ENCODINGS[int(rng.integers(len(TRAIN_ENCODINGS)))].crf if rng.random() < 0.85 else -1
+    varied, seed = bool(rng.random() < 0.85), int(rng.integers(2**31))
+    out = []
+    for recipe in recipes(scene, rng, treatments, APPEAL_ONLY):
+        known = levels(recipe, shape)
+        if "appeal" not in known:
+            continue
+        pixels = recipe.treatment in PRIVATE or recipe.treatment in DEGRADATIONS
+        clip = clean(scene, **shape) if pixels else draw(recipe, shape)
+        if varied:
+            clip = vary(clip, seed)
+        if recipe.treatment in PRIVATE:
+            clip = private_fault(clip, recipe.treatment, recipe.severity, recipe.seed)
+        elif pixels:
+            clip = degrade(clip, recipe.treatment, recipe.severity, recipe.seed)
+        if crf >= 0:
+            clip = h264_round_trip(clip, crf)
+        spread = sampled(clip, 2.0, clip[0])[1]
+        features = regressed_features(("appeal",), None, 2.0, spread, 2.0, None, None)
+        known = {"appeal": known["appeal"]}
+        out.append(
+            Sample(base, recipe.treatment, recipe.severity, recipe.seed, known, features, None, scene, crf, varied)
+        )
+    return out
+
+
 def recipes(scene: Scene, rng: np.random.Generator, treatments: int, names: tuple[str, ...]) -> list[Recipe]:
     """The clean clip, a replay, and two severities of each of some treatments."""
     out = [Recipe(scene), Recipe(scene, "replay")]
@@ -202,7 +281,7 @@ def measured(clip: Clip, fps: float, image: Clip, weights: dict[str, Any]) -> tu
     return regressed_features(wanted, consecutive, fps, spread, rate, image, read(crops, weights)), crops
 
 
-def samples(base: int, weights: dict[str, Any], treatments: int, appeal_only: bool) -> list[Sample]:
+def samples(base: int, weights: dict[str, Any], treatments: int) -> list[Sample]:
     rng = np.random.default_rng([base, 2])
     actions = MOVING_ACTIONS if rng.random() < 0.75 else ("stand", "nod", "shake", "talk")
     scene = Scene.sample(rng, styles=TRAIN_STYLES, seeds=TRAIN_SEEDS, actions=actions)
@@ -212,17 +291,12 @@ def samples(base: int, weights: dict[str, Any], treatments: int, appeal_only: bo
     crf = TRAIN_ENCODINGS[int(rng.integers(len(TRAIN_ENCODINGS)))].crf if rng.random() < 0.85 else -1
     image = clean(scene, **shape)[0]
     out = []
-    for recipe in recipes(scene, rng, treatments, APPEAL_ONLY if appeal_only else ALL_DIMENSIONS):
+    for recipe in recipes(scene, rng, treatments, ALL_DIMENSIONS):
         clip = draw(recipe, shape)
         if crf >= 0:
             clip = h264_round_trip(clip, crf)
         known = levels(recipe, shape)
-        if appeal_only:
-            spread = sampled(clip, fps, image)[1]
-            features, crops = regressed_features(("appeal",), None, fps, spread, fps, None, None), None
-            known = {"appeal": known["appeal"]} if "appeal" in known else {}
-        else:
-            features, crops = measured(clip, fps, image, weights)
+        features, crops = measured(clip, fps, image, weights)
         drawn = recipe.scene() if recipe.treatment not in PRIVATE else scene
         out.append(Sample(base, recipe.treatment, recipe.severity, recipe.seed, known, features, crops, drawn, crf))
     return out
@@ -268,7 +342,10 @@ def main() -> None:
             continue
         scenes = range(shard * options.scenes, (shard + 1) * options.scenes)
         part = path.with_suffix(".part")
-        found = [s for i in scenes for s in samples(i, weights, options.treatments, options.appeal_only)]
+        if options.appeal_only:
+            found = [s for i in scenes for s in appeal_samples(i, options.treatments)]
+        else:
+            found = [s for i in scenes for s in samples(i, weights, options.treatments)]
         part.write_bytes(pickle.dumps(found))
         part.rename(path)
         print(f"{path.name} done", flush=True)

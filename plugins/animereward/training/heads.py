@@ -155,6 +155,8 @@ def train_dimension(
     names, x, level = table(samples, dimension)
     level = np.where(held_out, np.nan, level).astype(np.float32)
     used = ~np.isnan(level)
+    varied = np.array([s.varied for s in samples])
+    level = np.where(varied, np.nan, level).astype(np.float32)  # their pairs are known, their levels are not
     mean = x[used].mean(axis=0)
     scale = x[used].std(axis=0) + 1e-2
     standard = np.clip((x - mean) / scale, -4, 4).astype(np.float32)
@@ -307,39 +309,14 @@ def text_ratings(samples: list[Seen], curves: dict[str, Floats]) -> Floats:
     return np.array(out, np.float32)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clips", type=Path, required=True)
-    parser.add_argument("--recognisers", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="the weights file, .safetensors")
-    parser.add_argument("--members", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--dimension", action="append", choices=("none", *REGRESSED), help="only these; see --base")
-    parser.add_argument("--base", type=Path, help="weights file that the dimensions not trained are taken from")
-    parser.add_argument("--check", action="store_true", help="hold out a fifth of the scenes, print, write nothing")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    samples = load(options.clips, options.recognisers)
-    print(len(samples), "clips of", len({s.base for s in samples}), "scenes")
-    held_out = np.array([options.check and s.base % 5 == 0 for s in samples])
-    tensors: dict[str, Floats] = {}
-    metadata: dict[str, str] = {"format": "rewardbench-animereward-mini/1"}
-    chosen = options.dimension or REGRESSED
-    if options.base is not None:
-        with safe_open(str(options.base), framework="numpy") as file:
-            for dimension in set(REGRESSED) - set(chosen):
-                metadata[f"features.{dimension}"] = file.metadata()[f"features.{dimension}"]
-                kept = [k for k in list(file.keys()) if k.startswith(f"{dimension}.")]
-                tensors.update({k: file.get_tensor(k) for k in kept})
-    for dimension in (d for d in chosen if d != "none"):
-        usable = np.array([dimension in s.features for s in samples])
-        asked = [s for s, use in zip(samples, usable, strict=True) if use]
-        names, found = train_dimension(asked, dimension, options.members, options.steps, held_out[usable])
-        metadata[f"features.{dimension}"] = json.dumps(names)
-        tensors.update({f"{dimension}.{k}": v for k, v in found.items()})
-        scores = rate(found, table(asked, dimension)[1])
-        rows = held_out[usable] if options.check else np.ones(len(asked), bool)
-        print(dimension, report(asked, dimension, scores, rows), flush=True)
+def train_text(
+    samples: list[Seen],
+    options: argparse.Namespace,
+    held_out: NDArray[np.bool_],
+    tensors: dict[str, Floats],
+    metadata: dict[str, str],
+) -> None:
+    """Add the activity's classifiers and the agreement curves to the tensors."""
     whole = np.array([bool(s.facts) for s in samples])
     samples, held_out = [s for s in samples if s.facts], held_out[whole]
     for fact in ACTIVITY:
@@ -351,6 +328,47 @@ def main() -> None:
     if "text_video" in samples[0].levels:
         rows = held_out if options.check else np.ones(len(samples), bool)
         print("text_video", report(samples, "text_video", text_ratings(samples, curves), rows), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=Path, required=True)
+    parser.add_argument("--recognisers", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="the weights file, .safetensors")
+    parser.add_argument("--members", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument(
+        "--dimension", action="append", choices=("text_video", *REGRESSED), help="only these; see --base"
+    )
+    parser.add_argument("--base", type=Path, help="weights file that the dimensions not trained are taken from")
+    parser.add_argument("--check", action="store_true", help="hold out a fifth of the scenes, print, write nothing")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    samples = load(options.clips, options.recognisers)
+    print(len(samples), "clips of", len({s.base for s in samples}), "scenes")
+    held_out = np.array([options.check and s.base % 5 == 0 for s in samples])
+    tensors: dict[str, Floats] = {}
+    metadata: dict[str, str] = {"format": "rewardbench-animereward-mini/1"}
+    chosen = options.dimension or ("text_video", *REGRESSED)
+    if options.base is not None:
+        with safe_open(str(options.base), framework="numpy") as file:
+            parts = set(REGRESSED) - set(chosen) | ({"agree", *ACTIVITY} if "text_video" not in chosen else set())
+            for dimension in parts:
+                if dimension != "agree":
+                    metadata[f"features.{dimension}"] = file.metadata()[f"features.{dimension}"]
+                kept = [k for k in list(file.keys()) if k.startswith(f"{dimension}.")]
+                tensors.update({k: file.get_tensor(k) for k in kept})
+    for dimension in (d for d in chosen if d in REGRESSED):
+        usable = np.array([dimension in s.features for s in samples])
+        asked = [s for s, use in zip(samples, usable, strict=True) if use]
+        names, found = train_dimension(asked, dimension, options.members, options.steps, held_out[usable])
+        metadata[f"features.{dimension}"] = json.dumps(names)
+        tensors.update({f"{dimension}.{k}": v for k, v in found.items()})
+        scores = rate(found, table(asked, dimension)[1])
+        rows = held_out[usable] if options.check else np.ones(len(asked), bool)
+        print(dimension, report(asked, dimension, scores, rows), flush=True)
+    if "text_video" in chosen:
+        train_text(samples, options, held_out, tensors, metadata)
     if options.check:
         return
     for name in RECOGNISERS:
