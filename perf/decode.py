@@ -9,7 +9,7 @@ Each round reads every clip of the folder in three ways, in turn:
   videoalign  decord, the same frames by random access, then torchvision's float bicubic with antialias on the batch
 `ours, 1 thread` is what a decode worker of a run does. The ratios are taken within each round, so that a load on the
 machine falls on both sides; their median is reported beside that of the best times, and beside the ratio of processor
-times, which a loaded machine disturbs least. The pixels of `ours` and
+times, which a loaded machine disturbs least. A target counts as met where both medians meet it. The pixels of `ours` and
 `videoalign` are compared. The result goes to perf/results/decode.json.
 """
 
@@ -125,11 +125,15 @@ def main() -> None:
             "median_s": {name: statistics.median(times) for name, times in seconds.items()},
             "processor_median_s": {name: statistics.median(times) for name, times in processor.items()},
             "best_s": {name: min(times) for name, times in seconds.items()},
-            "ours_over_limit": {**over_limit, "target": LIMIT_TARGET, "met": over_limit["median"] <= LIMIT_TARGET},
+            "ours_over_limit": {
+                **over_limit,
+                "target": LIMIT_TARGET,
+                "met": max(over_limit["median"], over_limit["processor"]) <= LIMIT_TARGET,
+            },
             "videoalign_over_ours": {
                 **faster,
                 "target": VIDEOALIGN_TARGET,
-                "met": faster["median"] >= VIDEOALIGN_TARGET,
+                "met": min(faster["median"], faster["processor"]) >= VIDEOALIGN_TARGET,
             },
             "largest_pixel_difference": worst,
             "differing_values_per_million": 1e6 * differing,
