@@ -9,8 +9,8 @@ Each round reads every clip of the folder in three ways, in turn:
   videoalign  decord, the same frames by random access, then torchvision's float bicubic with antialias on the batch
 `ours, 1 thread` is what a decode worker of a run does. The ratios are taken within each round, so that a load on the
 machine falls on both sides; their median is reported beside that of the best times, and beside the ratio of processor
-times, which a loaded machine disturbs least. A target counts as met where both medians meet it. The pixels of `ours` and
-`videoalign` are compared. The result goes to perf/results/decode.json.
+times, which a loaded machine disturbs least. A target counts as met where both medians meet it. The pixels of
+`ours` and `videoalign` are compared. The result goes to perf/results/decode.json.
 """
 
 from __future__ import annotations
