@@ -74,12 +74,12 @@ def test_only_the_training_side_is_drawn(modules, recognisers):
     clips = modules["clips"]
     assert not set(clips.TREATMENTS) & set(HELD_OUT_DEGRADATIONS)
     assert set(clips.TREATMENTS) - set(clips.PRIVATE) <= set(TRAIN_DEGRADATIONS)
-    found = clips.samples(0, clips.read_recognisers(recognisers), 1, False)
+    found = clips.samples(0, clips.read_recognisers(recognisers), 1)
     assert {s.scene.style for s in found} <= set(TRAIN_STYLES)
     assert not {s.scene.style for s in found} & set(HELD_OUT_STYLES)
     assert all(s.scene.seed in TRAIN_SEEDS for s in found)
     assert {s.encoding for s in found} <= {-1, *(e.crf for e in TRAIN_ENCODINGS)}
-    again = clips.samples(0, clips.read_recognisers(recognisers), 1, False)
+    again = clips.samples(0, clips.read_recognisers(recognisers), 1)
     assert [s.features for s in found] == [s.features for s in again]
 
 
@@ -103,9 +103,9 @@ def test_a_few_steps_give_weights_that_rate_clips(modules, recognisers, tmp_path
     weights = clips.read_recognisers(recognisers)
     folder = tmp_path / "clips"
     folder.mkdir()
-    found = clips.samples(1, weights, 1, False) + clips.samples(2, weights, 1, False)
+    found = clips.samples(1, weights, 1) + clips.samples(2, weights, 1)
     (folder / "clips-0000.pickle").write_bytes(pickle.dumps(found))
-    (folder / "clips-2000.pickle").write_bytes(pickle.dumps(clips.samples(10000, weights, 1, True)))
+    (folder / "clips-2000.pickle").write_bytes(pickle.dumps(clips.appeal_samples(10000, 1)))
     out = tmp_path / "mini.safetensors"
     arguments = ["--clips", folder, "--recognisers", recognisers, "--out", out, "--members", "1", "--steps", "5"]
     monkeypatch.setattr(sys, "argv", ["heads.py", *map(str, arguments)])
