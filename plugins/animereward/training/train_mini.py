@@ -37,7 +37,7 @@ def stages(work: Path, out: Path, scale: float) -> list[list[str]]:
         [*drawn, "--shards", count(28), "--scenes", "3"],
         [*drawn, "--shards", count(8), "--scenes", "3", "--first", "200"],
         [*drawn, "--shards", count(10), "--scenes", "10", "--first", "1000", "--treatments", "0"],
-        [*drawn, "--shards", count(10), "--scenes", "5", "--treatments", "6", "--appeal-only"],
+        [*drawn, "--shards", count(60), "--scenes", "5", "--treatments", "6", "--appeal-only"],
         [*heads, "--members", "4", "--steps", "1000"],
     ]
 
