@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import metadata
@@ -143,6 +143,25 @@ def _add(registry: Registry, store: Any, manifest: Manifest, key: str, source: s
         )
         registry.conflicts[manifest.name] = reason
         registry.failures.append(PluginFailure(key, source, reason))
+
+
+class Listeners:
+    """The life-cycle hooks of a run. What a listener gets wrong is said once per hook and costs nothing else."""
+
+    def __init__(self, manager: pluggy.PluginManager, warn: Callable[[str], None]) -> None:
+        self._hook = manager.hook
+        self._warn = warn
+        self._broken: set[str] = set()
+
+    def tell(self, hook: str, **event: Any) -> None:
+        """Call ``hook`` of every plugin that listens."""
+        try:
+            getattr(self._hook, hook)(**event)
+        except Exception as error:
+            if hook not in self._broken:
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                self._warn(f"warning: a plugin's {hook} failed ({reason}); the run goes on")
+            self._broken.add(hook)
 
 
 def find_reward(name: str) -> RewardManifest:

@@ -34,7 +34,7 @@ from rewardbench.evaluation import (
     write_pairs,
 )
 from rewardbench.jobs import TABLE_PLUGINS, model_jobs, table_jobs
-from rewardbench.registry import load_registry, nearest
+from rewardbench.registry import Listeners, load_registry, nearest
 from rewardbench.results import (
     BenchmarkRecord,
     BootstrapRecord,
@@ -284,11 +284,11 @@ def _run_one(
     rows = pick_rows(benchmark, cards, settings.score_map)
     clusters = clusters_of(benchmark, settings.cluster, warnings)
     slices = slice_columns(benchmark, settings.slices)
-    hook = load_registry().manager.hook
+    listeners = Listeners(load_registry().manager, progress.message)
     with open_folder(folder, _identity(benchmark, jobs)), ScoreStore(folder / STORE_FILE) as store:
-        hook.rewardbench_run_start(
-            plugin="+".join(job.label for job in jobs), benchmark=benchmark.name, n_clips=len(benchmark.clips)
-        )
+        labels = "+".join(job.label for job in jobs)
+        n_clips = len(benchmark.clips)
+        listeners.tell("rewardbench_run_start", plugin=labels, benchmark=benchmark.name, n_clips=n_clips)
         try:
             labelled, sessions = _score(benchmark, jobs, rows, clusters, slices, folder, store, settings, progress)
         except PluginError as error:
@@ -325,7 +325,7 @@ def _run_one(
         )
         write_run(folder, record)
         outcome = _derive(folder, record, labelled, progress)
-        hook.rewardbench_run_end(result=outcome.result)
+        listeners.tell("rewardbench_run_end", result=outcome.result)
     return outcome
 
 
@@ -342,14 +342,14 @@ def _score(
 ) -> tuple[list[Labelled], list[Session | None]]:
     """Bring the store up to date, write the score tables, and join scores and labels."""
     engine = _engine_settings(settings, folder / "logs")
-    hook = load_registry().manager.hook
+    listeners = Listeners(load_registry().manager, progress.message)
     models = [i for i, job in enumerate(jobs) if not job.is_judge]
     judges = [i for i, job in enumerate(jobs) if job.is_judge]
     sessions: list[Session | None] = [None] * len(jobs)
     scores: dict[int, ClipScores] = {}
     verdicts: dict[int, dict[str, tuple[float, str | None]]] = {}
     if models:
-        scorer = Scorer([jobs[i] for i in models], store, engine, progress, hook)
+        scorer = Scorer([jobs[i] for i in models], store, engine, progress, listeners)
         for i, session in zip(models, scorer.score_clips(benchmark.clips), strict=True):
             sessions[i] = session
         tables = write_scores(
@@ -357,7 +357,7 @@ def _score(
         )
         scores = dict(zip(models, tables, strict=True))
     if judges:
-        scorer = Scorer([jobs[i] for i in judges], store, engine, progress, hook)
+        scorer = Scorer([jobs[i] for i in judges], store, engine, progress, listeners)
         pairs = [Pair(c.pair_id, benchmark.clips[c.clip_a], benchmark.clips[c.clip_b]) for c in benchmark.comparisons]
         for i, session in zip(judges, scorer.compare_pairs(pairs), strict=True):
             sessions[i] = session
@@ -488,9 +488,9 @@ def score_clips(settings: ScoreSettings, progress: Progress | None = None) -> li
         raise InputError(f"plugin {job.label!r} compares two clips; it cannot score one")
     clips = {clip.clip_id: clip for clip in settings.clips}
     check_inputs([job], clips.values(), "the clips given")
-    hook = load_registry().manager.hook
+    listeners = Listeners(load_registry().manager, progress.message)
     with unfinished_store(job, clips.values()) as store, tempfile.TemporaryDirectory() as logs:
-        scorer = Scorer([job], store, _engine_settings(settings, Path(logs)), progress, hook)
+        scorer = Scorer([job], store, _engine_settings(settings, Path(logs)), progress, listeners)
         scorer.score_clips(clips)
         return [_scored_row(scorer, clip) for clip in clips.values()]
 

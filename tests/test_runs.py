@@ -218,3 +218,19 @@ def test_score_json_lists_every_clip(brightness, tiny_clips: list[Path], tmp_pat
     assert [row["video"] for row in rows] == [str(tiny_clips[0]), str(tiny_clips[1])]
     assert rows[0]["scores"]["brightness"] == pytest.approx(20 / 255, abs=0.012)
     assert rows[0]["error"] is None
+
+
+def test_a_listener_that_fails_costs_no_score(
+    brightness, install_plugin, pairs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    hooks = "".join(
+        f"@hookimpl\ndef rewardbench_{name}():\n    raise RuntimeError('I am broken')\n"
+        for name in ("run_start", "item_scored", "run_end")
+    )
+    install_plugin("listener", "from rewardbench_plugin import hookimpl\n" + hooks)
+    words = ["run", "--plugin", "brightness", "--benchmark", str(pairs), "--bootstrap", "10"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    said = capfd.readouterr().err
+    for name in ("run_start", "item_scored", "run_end"):
+        assert said.count(f"a plugin's rewardbench_{name} failed (RuntimeError: I am broken)") == 1
+    assert read_result(tmp_path / "out" / "result.json").metrics[0].n == 6

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from rewardbench.registry import Listeners
 from rewardbench.scoring.local import EngineSettings, LocalEngine, Session
 from rewardbench.scoring.plan import Contents, Failures, Job, Work, missing_requirement, pending_clips
 from rewardbench.scoring.progress import Progress
@@ -42,29 +42,18 @@ class PairVerdict:
 
 
 class Scorer:
-    """Jobs, their store, and how to run them. ``hook`` is the plugin manager's relay for life-cycle hooks."""
+    """Jobs, their store, and how to run them. ``listeners`` hear of every score."""
 
     def __init__(
-        self, jobs: Sequence[Job], store: ScoreStore, settings: EngineSettings, progress: Progress, hook: Any
+        self, jobs: Sequence[Job], store: ScoreStore, settings: EngineSettings, progress: Progress, listeners: Listeners
     ) -> None:
         self.jobs = jobs
         self.store = store
         self.settings = settings
         self.progress = progress
-        self.hook = hook
+        self.listeners = listeners
         self.contents = Contents(store)
         self.failures = Failures.none()
-        self._broken_hooks: set[str] = set()
-
-    def tell(self, hook: str, **event: Any) -> None:
-        """Call a life-cycle hook; what a listener gets wrong is said once and costs no score."""
-        try:
-            getattr(self.hook, hook)(**event)
-        except Exception as error:
-            if hook not in self._broken_hooks:
-                reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-                self.progress.message(f"warning: a plugin's {hook} failed ({reason}); scoring goes on")
-            self._broken_hooks.add(hook)
 
     def score_clips(self, clips: Mapping[str, Clip]) -> list[Session | None]:
         """Score what lacks a score; one session per job, None where nothing had to be done."""
@@ -169,7 +158,9 @@ class _ClipSink:
         scorer.store.put_scores(scores)
         for work, row in zip(batch, values.tolist(), strict=True):
             named = dict(zip(dimensions, row, strict=True))
-            scorer.tell("rewardbench_item_scored", plugin=scorer.jobs[job].label, clip=work.clips[0], scores=named)
+            scorer.listeners.tell(
+                "rewardbench_item_scored", plugin=scorer.jobs[job].label, clip=work.clips[0], scores=named
+            )
 
     def failed(self, job: int, work: Work, error: str) -> None:
         self.refused(job, work.clips[0], error)
@@ -177,7 +168,9 @@ class _ClipSink:
     def refused(self, job: int, clip: Clip, error: str) -> None:
         """A clip has no score, whether it was tried or not."""
         self.scorer.failures.add(job, clip.clip_id, error)
-        self.scorer.tell("rewardbench_item_failed", plugin=self.scorer.jobs[job].label, clip=clip, error=error)
+        self.scorer.listeners.tell(
+            "rewardbench_item_failed", plugin=self.scorer.jobs[job].label, clip=clip, error=error
+        )
 
 
 class _PairSink:
@@ -197,7 +190,7 @@ class _PairSink:
     def failed(self, job: int, work: Work, error: str) -> None:
         self.scorer.failures.add(job, self.names[work.number][1], error)
         plugin = self.scorer.jobs[job].label
-        self.scorer.tell("rewardbench_item_failed", plugin=plugin, clip=work.clips[0], error=error)
+        self.scorer.listeners.tell("rewardbench_item_failed", plugin=plugin, clip=work.clips[0], error=error)
 
 
 def _stored(value: float) -> float | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rewardbench.errors import PluginError
-from rewardbench.registry import choose_reward, load_registry
+from rewardbench.registry import Listeners, choose_reward, load_registry
 from rewardbench.scoring.local import EngineSettings
 from rewardbench.scoring.plan import Job
 from rewardbench.scoring.progress import Silent
@@ -29,7 +29,7 @@ def score(
     settings = EngineSettings(
         workers=2, device=device, batch_size=batch_size, score_timeout=timeout, decode_timeout=decode_timeout
     )
-    scorer = Scorer([Job(choice, model, None)], store, settings, Silent(), load_registry().manager.hook)
+    scorer = Scorer([Job(choice, model, None)], store, settings, Silent(), Listeners(load_registry().manager, print))
     sessions = scorer.score_clips(clips)
     values = {}
     for name, clip in clips.items():
@@ -196,7 +196,7 @@ def test_two_plugins_share_one_decode(brightness, clips, monkeypatch, tmp_path) 
         choice, model = choose_reward("brightness", dimensions=dimensions)
         jobs.append(Job(choice, model, None))
     store = ScoreStore(None)
-    scorer = Scorer(jobs, store, EngineSettings(workers=2), Silent(), load_registry().manager.hook)
+    scorer = Scorer(jobs, store, EngineSettings(workers=2), Silent(), Listeners(load_registry().manager, print))
     scorer.score_clips(clips)
     assert store.count() == 2 * len(clips)
     assert sorted(counter.read_text().split()) == sorted(clip.video for clip in clips.values())

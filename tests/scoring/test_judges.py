@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rewardbench.benchmark import read_pairs
-from rewardbench.registry import choose_reward, load_registry
+from rewardbench.registry import Listeners, choose_reward, load_registry
 from rewardbench.runs import RunSettings, run_benchmark
 from rewardbench.scoring.local import EngineSettings
 from rewardbench.scoring.plan import Job
@@ -61,8 +61,8 @@ def pairs(tiny_clips: list[Path]) -> list[Pair]:
 
 def compare(pairs: list[Pair], store: ScoreStore, **options: str):
     choice, model = choose_reward("judge", options=options)
-    hook = load_registry().manager.hook
-    scorer = Scorer([Job(choice, model, None)], store, EngineSettings(workers=2), Silent(), hook)
+    listeners = Listeners(load_registry().manager, print)
+    scorer = Scorer([Job(choice, model, None)], store, EngineSettings(workers=2), Silent(), listeners)
     scorer.compare_pairs(pairs)
     return list(scorer.verdicts(0, pairs))
 
