@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rewardbench_plugin.hooks import BenchmarkManifest, Manifest, RewardManifest, hookimpl
 
 if TYPE_CHECKING:
+    from rewardbench_plugin.assets import HubFiles, Template
     from rewardbench_plugin.card import Dimension, NativeTieRule, RewardCard
     from rewardbench_plugin.clip import PATH, Clip, Frames, FrameSpec, InputSpec, Sampling, Size
     from rewardbench_plugin.reward import (
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     )
 
 _HOME = {
+    **dict.fromkeys(("HubFiles", "Template"), "assets"),
     **dict.fromkeys(("Dimension", "NativeTieRule", "RewardCard"), "card"),
     **dict.fromkeys(("PATH", "Clip", "Frames", "FrameSpec", "InputSpec", "Sampling", "Size"), "clip"),
     **dict.fromkeys(
@@ -45,6 +47,7 @@ __all__ = [
     "Dimension",
     "FrameSpec",
     "Frames",
+    "HubFiles",
     "InputSpec",
     "Item",
     "Judgements",
@@ -59,5 +62,6 @@ __all__ = [
     "Sampling",
     "Scores",
     "Size",
+    "Template",
     "hookimpl",
 ]

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Mapping, Optional, Tuple
 
+from rewardbench_plugin.assets import HubFiles, Template
 from rewardbench_plugin.clip import PATH, FrameSpec, InputSpec
 
 
@@ -61,6 +62,11 @@ class RewardCard:
         code_licence, weights_licence: SPDX identifiers or a short statement.
         citation: paper, or where the model is described.
         parameters: number of weights, None where it has none.
+        memory: bytes of GPU memory that scoring takes at the default settings, None where unknown.
+        evaluation_rules: benchmark name to the rule its authors score this model by there.
+        deviations: one sentence for each point where paper and released code differ, saying which this preset follows.
+        templates: prompt templates it reads, each with its SHA-256 and where it is published.
+        sources: where its weights are published.
         notes: limits a user must know (what the model is not).
     """
 
@@ -83,6 +89,11 @@ class RewardCard:
     weights_licence: str = "none"
     citation: str = ""
     parameters: Optional[int] = None
+    memory: Optional[int] = None
+    evaluation_rules: Mapping[str, str] = field(default_factory=dict)
+    deviations: Tuple[str, ...] = ()
+    templates: Tuple[Template, ...] = ()
+    sources: Tuple[HubFiles, ...] = ()
     notes: str = ""
 
     def __post_init__(self) -> None:

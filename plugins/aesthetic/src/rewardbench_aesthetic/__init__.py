@@ -1,0 +1,1 @@
+"""The reward plugin ``aesthetic``. Importing this module imports nothing heavy."""

@@ -1,0 +1,1 @@
+"""The reward plugin ``vbench``. Importing this module imports nothing heavy."""

@@ -1,0 +1,1 @@
+"""The reward plugin ``videoreward``. Importing this module imports nothing heavy."""

@@ -1,0 +1,1 @@
+"""The reward plugin ``videoscore``. Importing this module imports nothing heavy."""

@@ -1,0 +1,1 @@
+"""The reward plugin ``visionreward``. Importing this module imports nothing heavy."""
