@@ -19,9 +19,8 @@ from rewardbench.synth.world import draw_first_frame
 Progress = Callable[[str, int, int], None]
 """Called as ``progress(phase, done, total)``."""
 
-# libx264's AVX-512 code gave other bytes for the same frames in 1 to 3 % of runs of 64x64 pixels;
-# its SSE 4.2 code gave the same bytes in all of them, and is no slower
-_ENCODER_OPTIONS = {"x264-params": "asm=sse4.2"} if platform.machine() in ("x86_64", "AMD64") else {}
+# Written out, not left to the writer's defaults: another encoder setting would be another benchmark.
+_ENCODER_OPTIONS = {"x264-params": "asm=sse4.2" if platform.machine() in ("x86_64", "AMD64") else "mbtree=1"}
 
 
 def load(

@@ -57,6 +57,16 @@ def test_equal_frames_give_equal_bytes(tmp_path, name, options) -> None:
     assert len(hashes) == 1
 
 
+def test_equal_frames_give_equal_bytes_at_the_size_where_x264s_macroblock_tree_does_not(tmp_path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (256, 352, 3))
+    frames = np.stack([np.roll(noise, 3 * i, axis=1) // 2 + i for i in range(16)]).astype(np.uint8)
+    hashes = set()
+    for run in range(6):
+        write_video(tmp_path / f"{run}.mp4", frames, 8)
+        hashes.add(content_hash(tmp_path / f"{run}.mp4"))
+    assert len(hashes) == 1
+
+
 def test_lossless_loses_two_grey_levels_at_most_and_takes_odd_sizes(tmp_path) -> None:
     frames = np.random.default_rng(1).integers(0, 256, (4, 31, 45, 3), dtype=np.uint8)
     write_video(tmp_path / "a.mp4", frames, 8, lossless=True)
