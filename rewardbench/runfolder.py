@@ -163,7 +163,7 @@ def read_run(folder: Path) -> RunRecord:
 
 def plugin_record(job: Job) -> PluginRecord:
     """What a result says of a plugin."""
-    from rewardbench_plugin.reward import hash_path
+    from rewardbench_plugin.digests import hash_path
 
     card = job.model.card
     return PluginRecord(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, ClassVar, Dict, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from rewardbench_plugin.card import RewardCard
 from rewardbench_plugin.clip import Clip, Frames, FrameSpec
+from rewardbench_plugin.digests import hash_path
 
 Prepared = Dict[str, np.ndarray]
 
@@ -148,19 +148,3 @@ def fingerprint(card: RewardCard, preset: Optional[str], weights: Mapping[str, s
         "weights": {part: hash_path(path) for part, path in sorted(weights.items())},
     }
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
-
-
-def hash_path(path: str) -> str:
-    """SHA-256 (hex) of a file, or of a folder's relative names and contents."""
-    root = Path(path)
-    if not root.exists():
-        raise ValueError(f"weights path {path} does not exist")
-    digest = hashlib.sha256()
-    files: List[Path] = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
-    for file in files:
-        if root.is_dir():
-            digest.update(file.relative_to(root).as_posix().encode() + b"\0")
-        with open(file, "rb") as stream:
-            for block in iter(lambda: stream.read(1 << 20), b""):
-                digest.update(block)
-    return digest.hexdigest()
