@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-import math
 import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlparse
 
+from rewardbench.clip_tables import ClipTable
 from rewardbench.errors import InputError
+from rewardbench.tables import Row, read_table, text_of_cell
 from rewardbench_plugin.clip import Clip
 
-Row = dict[str, str]
 Label = int
 """+1: A is better, -1: B is better, 0: a tie."""
 
@@ -30,7 +25,6 @@ LABEL_FORMATS: Mapping[str, Mapping[str, Label]] = {
 }
 VIDEOALIGN_LABELS = ("VQ", "MQ", "TA", "Overall")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
-_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +171,7 @@ def _read_hub(text: str, labels: Sequence[str] | None, label_format: str) -> Ben
     except Exception as error:
         reason = " ".join(str(error).split())
         raise InputError(f"benchmark {text!r} is no file here and could not be read from the hub: {reason}") from None
-    rows = [{k: _text(v) for k, v in row.items()} for row in data]
+    rows = [{k: text_of_cell(v) for k, v in row.items()} for row in data]
     digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
     return _from_rows(
         list(data.column_names),
@@ -211,7 +205,7 @@ def _from_rows(
     video_a, video_b = _video_columns(columns, source)
     chosen = _label_columns(columns, labels, source, video_a)
     pair_ids = _pair_ids(columns, rows, source)
-    clips = _ClipTable(folder, source)
+    clips = ClipTable(folder, source)
     comparisons = []
     for number, (row, pair_id) in enumerate(zip(rows, pair_ids, strict=True), start=1):
         prompt = row.get("prompt", "")
@@ -325,202 +319,6 @@ def _pair_ids(columns: Sequence[str], rows: Sequence[Row], source: str) -> list[
     if "" in ids:
         raise InputError(f"{source}, row {ids.index('') + 1}: pair_id is empty")
     return ids
-
-
-class _ClipTable:
-    """Clips by id while a pairs file is read."""
-
-    def __init__(self, folder: Path, source: str) -> None:
-        self.folder = folder
-        self.source = source
-        self.clips: dict[str, Clip] = {}
-        self._ids: dict[tuple[str, str, str], str] = {}
-
-    def add(self, video: str, prompt: str, image: str, row: int) -> str:
-        key = (video if _URI.match(video) else os.path.normpath(video), prompt, image)
-        if key in self._ids:
-            return self._ids[key]
-        if not video.strip():
-            raise InputError(f"{self.source}, row {row}: the clip's path is empty")
-        clip_id = key[0]
-        copy = 2
-        while clip_id in self.clips:
-            clip_id, copy = f"{key[0]}#{copy}", copy + 1
-        self.clips[clip_id] = Clip(
-            clip_id,
-            locate(self.folder, video, f"{self.source}, row {row}"),
-            prompt or None,
-            locate(self.folder, image, f"{self.source}, row {row}") if image else None,
-            {"name": video},
-        )
-        self._ids[key] = clip_id
-        return clip_id
-
-    def add_side(self, pair_id: str, side: str, prompt: str) -> str:
-        clip_id = f"{pair_id}#{side}"
-        self.clips[clip_id] = Clip(clip_id, "", prompt or None)
-        return clip_id
-
-
-def locate(folder: Path, name: str, where: str) -> str:
-    """The path of a clip named in a table that lies in ``folder``; a URI (``scheme://``) is returned as it is.
-
-    Raises:
-        InputError: if the name leads out of the folder, by itself or through a link (tables are data and may come
-            from strangers).
-    """
-    scheme = _URI.match(name)
-    if scheme is not None and scheme[1].lower() != "file":
-        return name
-    if scheme is not None:
-        name = unquote(urlparse(name).path)
-    base = os.path.abspath(folder)
-    full = os.path.normpath(os.path.join(base, name))
-    if not _inside(base, full):
-        raise InputError(f"{where}: {name!r} leads out of the folder of the table; put the clips beside or below it")
-    try:
-        inside = any(_inside(root, _real_path(full)) for root in _roots(base))
-    except ValueError as error:
-        raise InputError(f"{where}: {name!r} cannot be the name of a file: {error}") from None
-    if not inside:
-        raise InputError(
-            f"{where}: {name!r} is a link that leads out of the folder of the table; put the clips themselves beside "
-            "or below it"
-        )
-    return full
-
-
-@lru_cache(maxsize=1024)
-def _real_folder(folder: str) -> str:
-    """The folder with its links resolved; clips of one table share few folders, and every look-up costs 40 µs."""
-    return os.path.realpath(folder)
-
-
-def _roots(base: str) -> tuple[str, ...]:
-    """Where files of a table may really lie: its folder and, in a hub's cache, the blobs its snapshot links to."""
-    real = _real_folder(base)
-    repository, snapshots, _ = real.partition(f"{os.sep}snapshots{os.sep}")
-    blobs = os.path.join(repository, "blobs")
-    return (real, blobs) if snapshots and os.path.isdir(blobs) else (real,)
-
-
-def _real_path(path: str) -> str:
-    """The path with its links resolved. ValueError: no file can have this name."""
-    try:
-        if stat.S_ISLNK(os.lstat(path).st_mode):
-            return os.path.realpath(path)
-    except OSError:
-        pass  # no such file; that costs the clip, not the table
-    folder, file = os.path.split(path)
-    return os.path.join(_real_folder(folder), file)
-
-
-def _inside(folder: str, path: str) -> bool:
-    return os.path.commonpath([folder, path]) == folder
-
-
-def read_clip_table(path: Path) -> list[Clip]:
-    """Read a clip table (``video``, ``prompt?``, ``image?``, ``clip_id?``; other columns become metadata).
-
-    Raises:
-        InputError: if it has no ``video`` column, repeats a clip id, or a path leaves its folder.
-    """
-    columns, rows = read_table(path)
-    if "video" not in columns:
-        raise InputError(f"{path} has no column 'video' (columns: {', '.join(columns)})")
-    clips: dict[str, Clip] = {}
-    for number, row in enumerate(rows, start=1):
-        where = f"{path}, row {number}"
-        if not row["video"].strip():
-            raise InputError(f"{where}: the clip's path is empty")
-        clip_id = row.get("clip_id") or row["video"]
-        if clip_id in clips:
-            if row.get("clip_id"):
-                raise InputError(f"{where}: clip_id {clip_id!r} stands twice; ids must be unique")
-            clip_id = f"{clip_id}#{number}"
-        image = row.get("image", "")
-        clips[clip_id] = Clip(
-            clip_id,
-            locate(path.parent, row["video"], where),
-            row.get("prompt") or None,
-            locate(path.parent, image, where) if image else None,
-            {**{k: v for k, v in row.items() if k not in ("prompt", "image", "clip_id")}, "name": row["video"]},
-        )
-    return list(clips.values())
-
-
-def read_table(path: Path) -> tuple[list[str], list[Row]]:
-    """Columns and rows (as text) of a ``.csv``, ``.parquet`` or ``.jsonl`` file.
-
-    Raises:
-        InputError: if the file is missing, empty, of another kind, or not readable as what its name says.
-    """
-    if not path.exists():
-        raise InputError(f"{path} does not exist")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name the table in it (.csv, .parquet or .jsonl)")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty")
-    readers: dict[str, Callable[[Path], tuple[list[str], list[Row]]]] = {
-        ".csv": _read_csv,
-        ".parquet": _read_parquet,
-        ".jsonl": _read_jsonl,
-    }
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(f"{path} is not a .csv, .parquet or .jsonl file")
-    try:
-        columns, rows = reader(path)
-    except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    repeated = [column for column, count in Counter(columns).items() if count > 1]
-    if repeated:
-        raise InputError(f"{path} has the column {repeated[0]!r} twice")
-    return columns, rows
-
-
-def _read_csv(path: Path) -> tuple[list[str], list[Row]]:
-    csv.field_size_limit(1 << 24)
-    with open(path, newline="", encoding="utf-8-sig") as stream:
-        reader = csv.reader(stream)
-        columns = [column.strip() for column in next(reader, [])]
-        rows = []
-        for number, cells in enumerate(reader, start=1):
-            if not cells:
-                continue
-            if len(cells) != len(columns):
-                raise ValueError(f"row {number} has {len(cells)} cells where the header has {len(columns)}")
-            rows.append(dict(zip(columns, cells, strict=True)))
-    return columns, rows
-
-
-def _read_parquet(path: Path) -> tuple[list[str], list[Row]]:
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path)
-    return list(table.column_names), [{k: _text(v) for k, v in row.items()} for row in table.to_pylist()]
-
-
-def _read_jsonl(path: Path) -> tuple[list[str], list[Row]]:
-    columns: dict[str, None] = {}
-    records: list[dict[str, Any]] = []
-    with open(path, encoding="utf-8") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            record = json.loads(line)
-            if not isinstance(record, dict):
-                raise ValueError(f"line {number} is not a JSON object")
-            records.append(record)
-            columns.update(dict.fromkeys(record))
-    return list(columns), [{k: _text(record.get(k)) for k in columns} for record in records]
-
-
-def _text(value: Any) -> str:
-    """A cell as text; missing values and NaN are empty."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return value if isinstance(value, str) else str(value)
 
 
 def slice_columns(benchmark: Benchmark, wanted: Iterable[str]) -> dict[str, list[str]]:

@@ -13,14 +13,13 @@ from rewardbench.benchmark import (
     Comparison,
     check_matching,
     load_benchmark,
-    locate,
-    read_clip_table,
     read_pairs,
-    read_table,
     slice_columns,
 )
+from rewardbench.clip_tables import locate, read_clip_table
 from rewardbench.errors import InputError
 from rewardbench.metrics.evaluation import MAX_SLICES
+from rewardbench.tables import read_table
 from rewardbench_plugin.clip import Clip
 
 HEADER = "pair_id,prompt,video_a,video_b,label_VQ,label_MQ"

@@ -107,7 +107,7 @@ def clips_of_files(files: Sequence[Path], prompt: str | None, image: Path | None
 
 
 def _read_clips(table: Path) -> list[Clip]:
-    from rewardbench.benchmark import read_clip_table
+    from rewardbench.clip_tables import read_clip_table
 
     return read_clip_table(table)
 
