@@ -19,7 +19,7 @@ RESIZE_FILTERS = (
     "pil-bilinear",
     "pil-box",
 )
-SAMPLING_RULES = ("all", "count", "count-repeat", "stride", "fps", "head", "middle")
+SAMPLING_RULES = ("all", "count", "count-repeat", "stride", "fps", "head", "middle", "windows")
 ROUNDING_RULES = ("floor", "round", "half-even")
 
 
@@ -59,7 +59,11 @@ class Sampling:
       ``min_count=4``, ``count=768``, ``rounding="half-even"`` is Qwen2-VL's and VideoReward's rule, except that a
       clip of one frame gives that frame where they refuse it);
     * ``rule="head"``: the first ``count`` frames;
-    * ``rule="middle"``: ``count`` consecutive frames from the middle of the pool.
+    * ``rule="middle"``: ``count`` consecutive frames from the middle of the pool;
+    * ``rule="windows"``: the pool is first thinned to ``fps`` frames a second (``n * fps / video_fps``, rounded down,
+      at ``linspace(0, n - 1, …)``); of these, ``count / multiple`` windows of ``multiple`` consecutive ones each, their
+      centres spread over the thinned clip (VideoAlign's ``multi_pts``). Windows of a short clip overlap, so indices
+      may repeat and step back. A clip with fewer than ``multiple + 1`` thinned frames is refused.
 
     Positions become indices by ``rounding``: ``floor``, ``round`` (half away from zero) or ``half-even``.
     """
@@ -85,23 +89,26 @@ class Sampling:
             raise ValueError("multiple, min_count and max_frames are at least 1")
         if self.rule == "fps" and self.count is not None and self.count < 1:
             raise ValueError("sampling rule 'fps' needs count of at least 1, or None")
+        if self.rule == "windows":
+            self._check_windows()
 
     def indices(self, total: int, video_fps: float) -> np.ndarray:
-        """Frame indices, int64 (K,), ascending, for a clip of ``total`` decodable frames at ``video_fps``."""
+        """Frame indices, int64 (K,), for a clip of ``total`` decodable frames at ``video_fps``; ascending, but for
+        ``windows``."""
         if total < 1:
             raise ValueError("a clip without frames cannot be sampled")
         pool = total if self.max_frames is None else min(total, self.max_frames)
         if self.rule == "fps":
             return self._spread(pool, self._fps_count(pool, video_fps))
+        if self.rule == "windows":
+            return self._windows(pool, video_fps)
         k = int(self.count or 1)
         if self.rule == "count-repeat":
             return self._spread(pool, k)
         if self.rule == "all" or pool <= k:
             return np.arange(pool, dtype=np.int64)
-        if self.rule == "head":
-            return np.arange(k, dtype=np.int64)
-        if self.rule == "middle":
-            return np.arange(k, dtype=np.int64) + (pool - k) // 2
+        if self.rule in ("head", "middle"):
+            return np.arange(k, dtype=np.int64) + ((pool - k) // 2 if self.rule == "middle" else 0)
         return self._spread(pool, k) if self.rule == "count" else self._round(np.arange(k) * (pool / k))
 
     def _fps_count(self, pool: int, video_fps: float) -> int:
@@ -112,6 +119,27 @@ class Sampling:
         most = pool if self.count is None else min(pool, self.count)
         wanted = min(wanted, most // self.multiple * self.multiple)
         return max(1, round(wanted / self.multiple) * self.multiple)  # Python's round: half to even
+
+    def _check_windows(self) -> None:
+        if not (self.fps is not None and self.fps > 0):
+            raise ValueError("sampling rule 'windows' needs fps above 0")
+        if self.multiple % 2 or int(self.count or 0) % self.multiple:
+            raise ValueError("sampling rule 'windows' needs an even multiple, and a count that is a multiple of it")
+
+    def _windows(self, pool: int, video_fps: float) -> np.ndarray:
+        if not video_fps > 0:
+            raise ValueError("sampling by fps needs the clip's frame rate, which its container does not state")
+        thinned = int(pool * float(self.fps or 0.0) // video_fps)
+        if thinned < self.multiple + 1:
+            raise ValueError(
+                f"the clip has {thinned} frames at {self.fps:g} frames a second; windows of {self.multiple} need at "
+                f"least {self.multiple + 1}"
+            )
+        grid = self._round(_linspace32(0, pool - 1, thinned))
+        half = self.multiple // 2
+        centres = self._round(_linspace32(half, thinned - half - 1, int(self.count or 0) // self.multiple))
+        windows: np.ndarray = grid[(centres[:, None] + np.arange(-half, half)).reshape(-1)]
+        return windows
 
     def _spread(self, pool: int, count: int) -> np.ndarray:
         return self._round(np.linspace(0, pool - 1, count))
@@ -125,6 +153,20 @@ class Sampling:
             rounded = np.round(positions)
         indices: np.ndarray = rounded.astype(np.int64)
         return indices
+
+
+def _linspace32(start: int, stop: int, count: int) -> np.ndarray:
+    """``count`` evenly spaced float32 values as torch computes them: from both ends towards the middle.
+
+    Where a position lies half-way between two frames, float64 rounds it elsewhere (3 % of odd counts).
+    """
+    if count == 1:
+        return np.array([start], np.float32)
+    step = np.float32(stop - start) / np.float32(count - 1)
+    number = np.arange(count, dtype=np.float32)
+    rising = np.float32(start) + step * number
+    falling = np.float32(stop) - step * number[::-1]
+    return np.where(number < count // 2, rising, falling)
 
 
 @dataclass(frozen=True)

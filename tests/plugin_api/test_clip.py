@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,7 +107,7 @@ def test_pixel_budget_holds(height, width, budget, multiple) -> None:
 
 samplings: st.SearchStrategy[Sampling] = st.builds(
     Sampling,
-    rule=st.sampled_from(SAMPLING_RULES),
+    rule=st.sampled_from([rule for rule in SAMPLING_RULES if rule != "windows"]),
     count=st.integers(1, 60),
     fps=st.floats(0.1, 60),
     max_frames=st.none() | st.integers(1, 200),
@@ -132,6 +133,32 @@ def test_indices_are_ascending_inside_the_pool_and_never_too_many(rule, total, f
         assert len(indices) <= min(rule.count or pool, pool)
     if rule.rule in ("count", "fps", "count-repeat") and len(indices) > 1:
         assert (indices[0], indices[-1]) == (0, pool - 1)
+
+
+@given(st.integers(1, 3000), st.floats(1, 120))
+def test_windows_are_videoaligns_four_points_of_six_frames(total, fps) -> None:
+    """Against torch's own float32 ``linspace`` and rounding, frame by frame."""
+    rule = Sampling("windows", count=24, fps=8.0, multiple=6, rounding="half-even")
+    thinned = int(total * 8 // fps)
+    if thinned < 7:
+        with pytest.raises(ValueError, match="at least 7"):
+            rule.indices(total, fps)
+        return
+    grid = torch.linspace(0, total - 1, thinned).round().long().tolist()
+    expected = []
+    for centre in torch.linspace(3, thinned - 4, 4).round().long().tolist():
+        expected += [grid[centre + step] for step in (-3, -2, -1, 0, 1, 2)]
+    found = rule.indices(total, fps)
+    assert found.dtype == np.int64
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "fields", [{"fps": None}, {"fps": 0.0}, {"fps": 8.0, "multiple": 5}, {"fps": 8.0, "multiple": 6, "count": 20}]
+)
+def test_windows_that_cannot_be_cut_are_refused(fields) -> None:
+    with pytest.raises(ValueError, match="sampling rule 'windows' needs"):
+        Sampling("windows", **fields)
 
 
 @given(st.integers(1, 300), st.integers(1, 50))
