@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rewardbench.benchmark import load_benchmark, locate, read_table
+from rewardbench.benchmark import load_benchmark
+from rewardbench.clip_tables import locate
+from rewardbench.tables import read_table
 from rewardbench.errors import InputError
 from rewardbench_plugin.clip import Clip
 
