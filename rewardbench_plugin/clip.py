@@ -156,17 +156,17 @@ class Sampling:
 
 
 def _linspace32(start: int, stop: int, count: int) -> np.ndarray:
-    """``count`` evenly spaced float32 values as torch computes them: from both ends towards the middle.
+    """``count`` evenly spaced float32 values as torch computes them on processors with fused multiply-add: from both
+    ends towards the middle, each rounded once.
 
-    Where a position lies half-way between two frames, float64 rounds it elsewhere (3 % of odd counts).
+    Where a position lies half-way between two frames, float64 throughout rounds it elsewhere (3 % of odd counts).
     """
     if count == 1:
         return np.array([start], np.float32)
-    step = np.float32(stop - start) / np.float32(count - 1)
-    number = np.arange(count, dtype=np.float32)
-    rising = np.float32(start) + step * number
-    falling = np.float32(stop) - step * number[::-1]
-    return np.where(number < count // 2, rising, falling)
+    step = np.float64(np.float32(stop - start) / np.float32(count - 1))
+    number = np.arange(count, dtype=np.float64)
+    spread = np.where(number < count // 2, start + step * number, stop - step * number[::-1])
+    return spread.astype(np.float32)
 
 
 @dataclass(frozen=True)
