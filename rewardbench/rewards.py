@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,20 @@ from rewardbench_plugin.clip import Clip, Frames, FrameSpec
 from rewardbench_plugin.reward import Item, PairwiseJudge, RewardModel
 from rewardbench_plugin.worker import resolve_device
 
+CLIPS_AT_ONCE = 8
+FLOAT_SLACK = 0.01
+"""How far float frames may leave [0, 1]: half-precision samplers overshoot, frames in [-1, 1] are a mistake."""
+
 
 class LoadedReward:
-    """A loaded reward model together with the decoding it asks for."""
+    """A loaded reward model together with the decoding it asks for. At most ``batch_size`` clips are held at once."""
 
-    def __init__(self, model: RewardModel, device: str) -> None:
+    def __init__(self, model: RewardModel, device: str, batch_size: int = CLIPS_AT_ONCE) -> None:
+        if batch_size < 1:
+            raise InputError(f"batch_size={batch_size} is below 1")
         self.model = model
         self.device = device
+        self.batch_size = batch_size
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -39,29 +47,55 @@ class LoadedReward:
         from rewardbench.video import content_hash, read_frames
 
         specs = self.model.card.frame_specs(self.model.dimensions)
-        read = []
-        for clip in clips:
+
+        def read(clip: Clip) -> tuple[Clip, Mapping[FrameSpec, Frames]]:
             marked = replace(clip, metadata={**clip.metadata, "sha256": content_hash(clip.video)}) if specs else clip
-            read.append((marked, read_frames(clip.video, specs) if specs else {}))
-        return self._score(read)
+            return marked, read_frames(clip.video, specs) if specs else {}
+
+        return self._score(read(clip) for clip in clips)
 
     def score_frames(
-        self, frames: Sequence[np.ndarray], prompts: Sequence[str | None], *, fps: float = 8.0
+        self,
+        frames: Sequence[np.ndarray],
+        prompts: Sequence[str | None],
+        *,
+        fps: float = 8.0,
+        images: Sequence[str | None] | None = None,
     ) -> np.ndarray:
         """The same for frames in memory: N arrays uint8 (T, H, W, 3), played at ``fps``.
 
         Sampling and resizing are those of the model's own frame specs, without a round trip through a video codec.
+        ``images`` holds N paths of first-frame images (or None) for models that look at them.
         """
         specs = self.model.card.frame_specs(self.model.dimensions)
-        items = []
-        for number, (rgb, prompt) in enumerate(zip(frames, prompts, strict=True)):
-            digest = hashlib.sha256(np.ascontiguousarray(rgb).tobytes()).hexdigest()
-            clip = Clip(f"memory-{number}", "", prompt, metadata={"sha256": digest})
-            items.append((clip, {spec: _sample(rgb, spec, fps) for spec in specs}))
-        return self._score(items)
 
-    def _score(self, read: Sequence[tuple[Clip, Mapping[FrameSpec, Frames]]]) -> np.ndarray:
-        items = [Item(clip, self.model.prepare(clip, frames)) for clip, frames in read]
+        def sample(
+            number: int, rgb: np.ndarray, prompt: str | None, image: str | None
+        ) -> tuple[Clip, Mapping[FrameSpec, Frames]]:
+            digest = hashlib.sha256(np.ascontiguousarray(rgb).tobytes()).hexdigest()
+            clip = Clip(f"memory-{number}", "", prompt, image, {"sha256": digest})
+            return clip, {spec: _sample(rgb, spec, fps) for spec in specs}
+
+        rows = zip(range(len(frames)), frames, prompts, images or [None] * len(frames), strict=True)
+        return self._score(sample(*row) for row in rows)
+
+    def _score(self, read: Iterable[tuple[Clip, Mapping[FrameSpec, Frames]]]) -> np.ndarray:
+        """Scores (N, D), made ``batch_size`` clips at a time as ``read`` gives them."""
+        remaining = iter(read)
+        parts = []
+        while batch := [self._prepared(*one) for one in islice(remaining, self.batch_size)]:
+            parts.append(self._score_batch(batch))
+        return np.concatenate(parts) if parts else np.empty((0, len(self.dimensions)))
+
+    def _prepared(self, clip: Clip, frames: Mapping[FrameSpec, Frames]) -> Item:
+        card = self.model.card
+        if card.needs_prompt and not clip.prompt:
+            raise InputError(f"{clip.clip_id} has no prompt, which plugin {card.name!r} needs")
+        if card.needs_image and not clip.image:
+            raise InputError(f"{clip.clip_id} has no first-frame image, which plugin {card.name!r} needs")
+        return Item(clip, self.model.prepare(clip, frames))
+
+    def _score_batch(self, items: Sequence[Item]) -> np.ndarray:
         scores = self.model.score(items)
         values = np.asarray(scores.values, dtype=np.float64)
         if values.shape != (len(items), len(self.dimensions)):
@@ -104,6 +138,7 @@ def load_reward(
     dtype: str | None = None,
     dimensions: Sequence[str] | None = None,
     seed: int = 0,
+    batch_size: int = CLIPS_AT_ONCE,
     **options: Any,
 ) -> LoadedReward:
     """Load a reward model into this process.
@@ -113,6 +148,7 @@ def load_reward(
         weights: a path, or part to path.
         device: ``auto``, ``cpu``, ``cuda``…
         dtype: ``float32``, ``float16``, ``bfloat16``, or the model's own (None).
+        batch_size: clips that are prepared and scored together at most.
         options: the plugin's own options.
 
     Raises:
@@ -129,32 +165,47 @@ def load_reward(
         model.load(resolved, dtype, model.weights, model.options)
     except (ValueError, OSError) as error:
         raise PluginError(f"plugin {name!r} cannot be loaded: {error}") from error
-    return LoadedReward(model, resolved)
+    return LoadedReward(model, resolved, batch_size)
 
 
 def as_reward_fn(
     name: str, *, fps: float = 8.0, **choices: Any
 ) -> Callable[..., tuple[dict[str, np.ndarray], dict[str, Any]]]:
-    """A reward function for trainers: ``fn(frames_or_paths, prompts, metadata=None) -> (scores, {})``.
+    """A reward function for trainers, called and answering as flow_grpo's ``multi_score`` does.
 
-    ``frames_or_paths`` is a list of paths, a list of uint8 arrays (T, H, W, 3), or one array or tensor: uint8
-    (N, T, H, W, 3), or float (N, T, 3, H, W) in [0, 1] as diffusers' samplers give it. ``scores`` maps each dimension
-    to float64 (N,), and ``avg`` to ``overall`` (or the mean of all dimensions where there is none), as flow_grpo's
-    multi-score expects. ``choices`` are those of :func:`load_reward`. The model is loaded at the first call.
+    ``fn(frames_or_paths, prompts, metadata=None, only_strict=True) -> (scores, {})``:
+
+    * ``frames_or_paths``: N paths, or N clips in any form :func:`as_uint8_frames` takes; they play at ``fps``.
+    * ``prompts``: N texts.
+    * ``metadata``: N mappings; ``image`` is the path of the clip's first-frame image. Other keys are not looked at.
+    * ``only_strict``: flow_grpo's trainer passes it; it changes nothing.
+    * ``scores`` maps each dimension to float64 (N,), NaN where the model abstains, and ``avg`` to ``overall`` (or the
+      mean of all dimensions where there is none).
+
+    ``choices`` are those of :func:`load_reward`, among them ``batch_size``. The model is loaded at the first call.
     """
     loaded: list[LoadedReward] = []
 
     def reward(
-        frames_or_paths: Any, prompts: Sequence[str], metadata: Any = None
+        frames_or_paths: Any,
+        prompts: Sequence[str],
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+        only_strict: bool = True,
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         if not loaded:
             loaded.append(load_reward(name, **choices))
         model = loaded[0]
-        if isinstance(frames_or_paths, list | tuple) and all(isinstance(p, str | Path) for p in frames_or_paths):
-            pairs = enumerate(zip(frames_or_paths, prompts, strict=True))
-            values = model.score([Clip(f"clip-{i}", os.fspath(path), prompt) for i, (path, prompt) in pairs])
+        paths = isinstance(frames_or_paths, list | tuple) and all(isinstance(p, str | Path) for p in frames_or_paths)
+        clips = frames_or_paths if paths else as_uint8_frames(frames_or_paths)
+        images = [None] * len(clips) if metadata is None else [_image_of(one) for one in metadata]
+        for what, given in (("prompts", prompts), ("metadata", images)):
+            if len(given) != len(clips):
+                raise InputError(f"{len(clips)} clips came with {len(given)} {what}")
+        if paths:
+            rows = enumerate(zip(clips, prompts, images, strict=True))
+            values = model.score([Clip(f"clip-{i}", os.fspath(path), p, image) for i, (path, p, image) in rows])
         else:
-            values = model.score_frames(as_uint8_frames(frames_or_paths), list(prompts), fps=fps)
+            values = model.score_frames(clips, list(prompts), fps=fps, images=images)
         scores = {dimension: values[:, i] for i, dimension in enumerate(model.dimensions)}
         scores["avg"] = scores["overall"] if "overall" in scores else values.mean(axis=1)
         return scores, {}
@@ -162,23 +213,51 @@ def as_reward_fn(
     return reward
 
 
-def as_uint8_frames(frames: Any) -> list[np.ndarray]:
-    """N arrays uint8 (T, H, W, 3) from a list of them, a batch of them, or a float batch (N, T, 3, H, W) in [0, 1].
+def _image_of(metadata: Mapping[str, Any] | None) -> str | None:
+    image = metadata.get("image") if isinstance(metadata, Mapping) else None
+    return None if image is None else os.fspath(image)
+
+
+def as_uint8_frames(clips: Any) -> list[np.ndarray]:
+    """N arrays uint8 (T, H, W, 3) from a batch (array or tensor with N first), or a list of N clips.
+
+    A clip is a list of PIL images, or an array or tensor: uint8 (T, H, W, 3) or (T, 3, H, W) with values 0..255, or
+    float (T, 3, H, W) or (T, H, W, 3) with values in [0, 1]. Tensors are scaled where they are, so a quarter of the
+    bytes leaves the GPU.
 
     Raises:
-        InputError: for any other shape or dtype.
+        InputError: for any other shape, dtype or range.
     """
-    if isinstance(frames, list | tuple):
-        return [np.asarray(one) for one in frames]
-    if hasattr(frames, "detach"):
-        frames = frames.detach().float().cpu().numpy() if frames.is_floating_point() else frames.cpu().numpy()
-    batch = np.asarray(frames)
-    if batch.ndim == 5 and batch.dtype == np.uint8 and batch.shape[-1] == 3:
-        return list(batch)
-    if batch.ndim == 5 and batch.dtype.kind == "f" and batch.shape[2] == 3:
-        scaled = np.rint(np.clip(batch, 0.0, 1.0) * 255.0).astype(np.uint8)
-        return list(scaled.transpose(0, 1, 3, 4, 2))
-    raise InputError(
-        f"frames of shape {batch.shape} and dtype {batch.dtype} are not understood; give uint8 (N, T, H, W, 3) or "
-        "float (N, T, 3, H, W) in [0, 1]"
-    )
+    if not isinstance(clips, list | tuple) and getattr(clips, "ndim", 0) != 5:
+        shape, dtype = getattr(clips, "shape", None), getattr(clips, "dtype", type(clips).__name__)
+        raise InputError(
+            f"frames of shape {shape} and dtype {dtype} are not understood; give uint8 (N, T, H, W, 3), "
+            "float (N, T, 3, H, W) in [0, 1], or a list of N clips"
+        )
+    return [_uint8_clip(clip) for clip in clips]
+
+
+def _uint8_clip(clip: Any) -> np.ndarray:
+    if isinstance(clip, list | tuple):
+        clip = np.stack([np.asarray(frame) for frame in clip])
+    tensor = hasattr(clip, "detach")
+    frames: Any = clip.detach() if tensor else np.asarray(clip)
+    floating = frames.is_floating_point() if tensor else frames.dtype.kind == "f"
+    shape = tuple(frames.shape)
+    places = [
+        place for place in ((1, 3) if floating else (3, 1)) if len(shape) == 4 and shape[place] == 3 and all(shape)
+    ]
+    if not places or not (floating or str(frames.dtype).endswith("uint8")):
+        raise InputError(
+            f"a clip of shape {shape} and dtype {frames.dtype} is not understood; give uint8 (T, H, W, 3) or float "
+            "(T, 3, H, W) in [0, 1]"
+        )
+    if floating:
+        low, high = float(frames.min()), float(frames.max())
+        if not (low >= -FLOAT_SLACK and high <= 1 + FLOAT_SLACK):
+            raise InputError(f"float frames must lie in [0, 1]; these lie in [{low:g}, {high:g}]")
+        frames = (frames.float() * 255).round().clamp(0, 255).byte() if tensor else frames
+    pixels: np.ndarray = frames.cpu().numpy() if tensor else frames
+    if pixels.dtype.kind == "f":
+        pixels = np.clip(np.rint(pixels * 255.0), 0, 255).astype(np.uint8)
+    return pixels if places[0] == 3 else pixels.transpose(0, 2, 3, 1)
