@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from rewardbench.cli import benchmarks, nameclash, output, plugins, report, run, score
+from rewardbench.cli import benchmarks, nameclash, output, plugins, report, run, score, train
 from rewardbench.cli.light import keep_texts_as_they_are
 from rewardbench.errors import RewardbenchError
 
@@ -42,6 +42,7 @@ app = typer.Typer(
 app.command("run", short_help="Score the clips of a benchmark and compare with its labels.")(run.run)
 app.command("score", short_help="Score video files with one reward model.")(score.score)
 app.command("report", short_help="Rebuild result and page of a run from its scores.")(report.report)
+app.command("train", short_help="Train a reward model on preferences or ratings.")(train.train)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(benchmarks.app, name="benchmarks")
 

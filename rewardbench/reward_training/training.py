@@ -1,0 +1,207 @@
+"""``train``: a table of preferences or ratings to a reward model that its plugin loads."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+from rewardbench.errors import InputError
+from rewardbench.reward_training.examples import (
+    TrainingData,
+    check_apart,
+    read_examples,
+    split_by_prompt,
+)
+from rewardbench.reward_training.prompts import order_dimensions, short_template
+from rewardbench.reward_training.settings import TrainingSettings
+from rewardbench.reward_training.validation import normalise, validate
+from rewardbench_plugin.clip import Clip
+
+SCHEMA = "rewardbench.train/1"
+Progress = Callable[[str, int, int], None]
+
+
+def train(
+    settings: TrainingSettings, *, progress: Progress | None = None, callbacks: Sequence[Any] = ()
+) -> dict[str, Any]:
+    """Train a reward model and write it; returns what ``train_result.json`` holds.
+
+    ``out`` gets ``model/`` (the checkpoint: ``--weights OUT/model``), ``train_result.json``, ``train.log`` (one JSON
+    line a logged step) and, while it runs, ``state/``: the same call goes on from there after an interruption. A run
+    that is finished is not repeated.
+
+    Args:
+        progress: called with phase, steps done and steps in all.
+        callbacks: further callbacks of transformers' Trainer.
+
+    Raises:
+        InputError: something about settings, data or base model, in one sentence; a missing peft or accelerate;
+            ``out`` holds another run.
+        ClipError: a clip of the table cannot be read.
+    """
+    _require("accelerate", "the Trainer")
+    if settings.language == "lora":
+        _require("peft", "LoRA (--language lora)")
+    training, validation = _read(settings)
+    record = settings.record() | {"data_sha256": training.sha256, "validation_sha256": validation.sha256}
+    result_file = settings.out / "train_result.json"
+    _claim(settings, record)
+    if result_file.is_file():
+        found: dict[str, Any] = json.loads(result_file.read_text(encoding="utf-8"))
+        return found
+    result = _train(settings, training, validation, progress, callbacks)
+    result = {"schema": SCHEMA, "settings": record} | result
+    _write_json(result_file, result)
+    shutil.rmtree(settings.out / "state", ignore_errors=True)
+    return result
+
+
+def _train(
+    settings: TrainingSettings,
+    training: TrainingData,
+    validation: TrainingData,
+    progress: Progress | None,
+    callbacks: Sequence[Any],
+) -> dict[str, Any]:
+    import torch
+    import transformers
+
+    from rewardbench.reward_training import inputs as clip_inputs
+    from rewardbench.reward_training.checkpoint import write_checkpoint
+    from rewardbench.reward_training.loop import Collator, group_examples, run_loop, score_clips
+    from rewardbench.reward_training.network import build_network, read_base
+    from rewardbench_plugin.worker import resolve_device
+
+    started = time.monotonic()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.set_seed(settings.seed)
+    device = resolve_device(settings.device)
+    bfloat16 = (settings.dtype or ("float32" if device == "cpu" else "bfloat16")) == "bfloat16"
+
+    dimensions, blind = order_dimensions(training.dimensions, settings.context_dimensions)
+    template = short_template(dimensions, blind, settings.reward_token)
+    base_model = read_base(settings.base)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(settings.base)
+    tokenizer.add_special_tokens({"additional_special_tokens": list(template.special_tokens)})
+    network = build_network(base_model, tokenizer, template.special_tokens, len(dimensions), settings)
+    prepare = clip_inputs.ClipInputs(
+        tokenizer,
+        clip_inputs.read_chat_template(settings.base),
+        template,
+        clip_inputs.ImageSettings.read(settings.base),
+        clip_inputs.frame_spec(settings),
+    )
+    states = settings.out / "state"
+    steps = run_loop(
+        network,
+        Collator(prepare, dimensions),
+        group_examples(training, settings.pairs_per_prompt),
+        settings,
+        states=states,
+        log=settings.out / "train.log",
+        device=device,
+        bfloat16=bfloat16,
+        callbacks=callbacks,
+        progress=progress,
+    )
+    clips = distinct_clips(validation)
+    scores = score_clips(network, prepare, clips, device=device, bfloat16=bfloat16, progress=progress)
+    normalisation = normalise(scores, dimensions)
+    weights = write_checkpoint(
+        settings.out / "model",
+        network,
+        base_model.lm_head.weight,
+        tokenizer,
+        template,
+        dimensions,
+        settings,
+        step=steps,
+        normalisation=normalisation,
+        bfloat16=bfloat16,
+    )
+    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    return {
+        "checkpoint": str(weights.relative_to(settings.out)),
+        "checkpoint_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "dimensions": list(dimensions),
+        "seed": settings.seed,
+        "steps": steps,
+        "examples": {"training": len(training), "validation": len(validation)},
+        "prompts": {"training": len(training.prompts), "validation": len(validation.prompts)},
+        "parameters": {"all": sum(p.numel() for p in network.parameters()), "trained": trained},
+        "normalisation": {d: {"mean": m, "std": s} for d, (m, s) in normalisation.items()},
+        "validation": validate(validation, clips, scores, dimensions, settings, normalisation),
+        "device": device,
+        "dtype": "bfloat16" if bfloat16 else "float32",
+        "seconds": round(time.monotonic() - started, 1),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__} | _versions(),
+    }
+
+
+def distinct_clips(data: TrainingData) -> list[Clip]:
+    """Every clip once; one video under two prompts is two clips."""
+    return list({(c.video, c.prompt): c for c in data.clips()}.values())
+
+
+def _read(settings: TrainingSettings) -> tuple[TrainingData, TrainingData]:
+    data = read_examples(settings.data, settings.objective, settings.dimensions)
+    if settings.objective == "bt" and not any(v for pair in data.pairs for v in pair.labels.values()):
+        raise InputError(f"{settings.data} has ties only; the objective bt learns from decided pairs")
+    if settings.validation is None:
+        return split_by_prompt(data, settings.validation_share, settings.seed)
+    validation = read_examples(settings.validation, settings.objective, data.dimensions)
+    check_apart(data, validation)
+    return data, validation
+
+
+def _claim(settings: TrainingSettings, record: dict[str, Any]) -> None:
+    """Make ``out`` this run's own, or refuse: another run's states would be continued with other settings."""
+    path = settings.out / "settings.json"
+    if path.is_file():
+        other = json.loads(path.read_text(encoding="utf-8"))
+        changed = settings.changes_to(other)
+        changed += [k for k in ("data_sha256", "validation_sha256") if record[k] != other.get(k)]
+        if changed:
+            raise InputError(
+                f"{settings.out} holds a run with another {', '.join(changed)}; use another --out, or delete it"
+            )
+        return
+    if settings.out.exists() and (not settings.out.is_dir() or any(settings.out.iterdir())):
+        raise InputError(f"{settings.out} exists and holds no training run; use another --out")
+    settings.out.mkdir(parents=True, exist_ok=True)
+    _write_json(path, record)
+
+
+def _require(package: str, purpose: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise InputError(f"{purpose} needs {package}, which is not installed: pip install 'rewardbench-video[train]'")
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    from rewardbench import __version__
+
+    found = {"rewardbench": __version__}
+    for package in ("transformers", "accelerate", "peft"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _write_json(path: Path, value: Any) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
