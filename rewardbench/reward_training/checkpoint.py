@@ -38,7 +38,7 @@ def write_checkpoint(
 
         folder/model_config.json          sections data_config, model_config, peft_lora_config, inference_config
         folder/checkpoint-<step>/model.pth, tokenizer/
-        folder/base/                      the base model's config, tokenizer and processor (its weights are in model.pth)
+        folder/base/                      the base model's config, tokenizer and processor, without weights
         folder/templates/<name>.txt       the prompt template
 
     A checkpoint that is there already is replaced as a whole, after the new one is written.

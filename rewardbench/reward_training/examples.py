@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rewardbench.benchmark import load_benchmark
 from rewardbench.clip_tables import locate
-from rewardbench.tables import read_table
 from rewardbench.errors import InputError
+from rewardbench.tables import read_table
 from rewardbench_plugin.clip import Clip
 
 _OVERALL = ("overall",)

@@ -72,7 +72,8 @@ def patches(frames: np.ndarray, image: ImageSettings) -> tuple[np.ndarray, tuple
     missing = -len(frames) % tp
     if missing:
         frames = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
-    pixels = (frames.astype(np.float32) / 255.0 - np.float32(image.mean)) / np.float32(image.std)
+    mean, std = np.array(image.mean, np.float32), np.array(image.std, np.float32)
+    pixels = (frames.astype(np.float32) / np.float32(255.0) - mean) / std
     t, h, w = len(frames) // tp, frames.shape[1] // p, frames.shape[2] // p
     blocks = pixels.transpose(0, 3, 1, 2).reshape(t, tp, 3, h // m, m, p, w // m, m, p)
     flat = blocks.transpose(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(t * h * w, 3 * tp * p * p)

@@ -93,9 +93,10 @@ def objective_loss(settings: TrainingSettings, rewards: Tensor, pairs: Tensor, l
 class RewardTrainer(Trainer):
     """transformers' Trainer with the reward objectives and a learning rate for each part of the model."""
 
-    def __init__(self, settings: TrainingSettings, **arguments: Any) -> None:
-        super().__init__(**arguments)
+    def __init__(self, settings: TrainingSettings, network: RewardNetwork, **arguments: Any) -> None:
+        super().__init__(model=network, **arguments)
         self.settings = settings
+        self.network = network
 
     def compute_loss(
         self,
@@ -112,12 +113,12 @@ class RewardTrainer(Trainer):
 
     def create_optimizer(self, model: Any = None) -> Any:
         if self.optimizer is None:
-            groups = parameter_groups(self.model if model is None else model, self.settings)
+            groups = parameter_groups(self.network, self.settings)
             self.optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate)
         return self.optimizer
 
 
-class _Log(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+class _Log(TrainerCallback):
     """Appends every logged step to a file of JSON lines and tells the caller of progress."""
 
     def __init__(self, path: Path, progress: Callable[[str, int, int], None] | None) -> None:
@@ -189,7 +190,7 @@ def run_loop(
     arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs: one process each (accelerate launch), never threads
     trainer = RewardTrainer(
         settings,
-        model=network,
+        network,
         args=arguments,
         data_collator=collator,
         train_dataset=list(examples),
@@ -227,7 +228,7 @@ def score_clips(
     """Raw rewards float64 (N, D) of clips, without gradients."""
     network.to(device).eval()
     rows = []
-    with torch.inference_mode(), torch.autocast(device.split(":")[0], torch.bfloat16, enabled=bfloat16):
+    with torch.inference_mode(), torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16):
         for start in range(0, len(clips), batch_size):
             part = [inputs.prepare(clip) for clip in clips[start : start + batch_size]]
             batch = {k: v.to(device) for k, v in stack(part, pad_token(inputs.tokenizer)).items()}

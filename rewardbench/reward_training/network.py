@@ -89,11 +89,12 @@ def read_base(base: Path) -> Any:
         config = transformers.AutoConfig.from_pretrained(base)
         if config.model_type != "qwen2_vl":
             raise InputError(f"--base {base} is a {config.model_type} model; reward models are trained from qwen2_vl")
-        model, loading = transformers.Qwen2VLForConditionalGeneration.from_pretrained(
+        loaded: Any = transformers.Qwen2VLForConditionalGeneration.from_pretrained(
             base, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise InputError(f"--base {base} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    model, loading = loaded
     missing = sorted(set(loading["missing_keys"]) - {"lm_head.weight"})
     if missing or loading["unexpected_keys"]:
         odd = [*(f"{m} missing" for m in missing), *(f"{u} unexpected" for u in sorted(loading["unexpected_keys"]))]
@@ -160,10 +161,11 @@ def published_state(network: RewardNetwork, lm_head: Tensor) -> Iterator[tuple[s
     for name, value in network.backbone.state_dict().items():
         old = name.replace("language_model.", "model.", 1) if name.startswith("language_model.") else name
         if old == "model.embed_tokens.weight" and network.token_rows is not None:
-            value = value.clone()
-            value[list(network.special_ids)] = network.token_rows.detach().to(value)
-            if tied:
-                lm_head = value
-        yield prefix + old, value
+            table = value.clone()
+            table[list(network.special_ids)] = network.token_rows.detach().to(table)
+            yield prefix + old, table
+            lm_head = table if tied else lm_head
+        else:
+            yield prefix + old, value
     yield prefix + "lm_head.weight", lm_head
     yield prefix + "rm_head.weight", network.rm_head.weight

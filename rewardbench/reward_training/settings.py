@@ -93,6 +93,10 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        self._check_values()
+        self._check_combinations()
+
+    def _check_values(self) -> None:
         for name, allowed in (
             ("objective", OBJECTIVES),
             ("reward_token", REWARD_TOKENS),
@@ -117,13 +121,15 @@ class TrainingSettings:
         for name, high in (("validation_share", 0.9), ("warmup_share", 1.0), ("lora_dropout", 0.9)):
             if not 0.0 <= getattr(self, name) <= high:
                 raise InputError(f"{_flag(name)} is {getattr(self, name)}; it must lie from 0 to {high:g}")
+        if self.objective == "btt" and not (isfinite(self.theta) and self.theta > 1):
+            raise InputError(f"--theta is {self.theta}; the tie parameter of the objective btt is a number above 1")
+
+    def _check_combinations(self) -> None:
         if self.validation is None and self.validation_share == 0:
             raise InputError(
                 "--validation-share 0 leaves no prompts to normalise the scores on; give a share above 0 or "
                 "--validation FILE"
             )
-        if self.objective == "btt" and not (isfinite(self.theta) and self.theta > 1):
-            raise InputError(f"--theta is {self.theta}; the tie parameter of the objective btt is a number above 1")
         if self.head == "shared" and self.reward_token == "last":
             raise InputError(
                 "--head shared with --reward-token last gives every dimension the same score; use --head per-dimension "

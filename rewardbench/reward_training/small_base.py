@@ -110,7 +110,8 @@ def _tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
         show_progress=False,
     )
     made.train_from_iterator(texts, trainer)
-    return transformers.PreTrainedTokenizerFast(
+    fast: Any = transformers.PreTrainedTokenizerFast
+    return fast(
         tokenizer_object=made,
         pad_token="<|endoftext|>",
         eos_token="<|im_end|>",

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-
 from rewardbench.errors import InputError
 from rewardbench.reward_training.examples import (
     TrainingData,
@@ -82,8 +81,9 @@ def _train(
     from rewardbench_plugin.worker import resolve_device
 
     started = time.monotonic()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    messages: Any = transformers.utils.logging
+    messages.set_verbosity_error()
+    messages.disable_progress_bar()
     transformers.set_seed(settings.seed)
     device = resolve_device(settings.device)
     bfloat16 = (settings.dtype or ("float32" if device == "cpu" else "bfloat16")) == "bfloat16"
