@@ -14,8 +14,13 @@ def rewardbench_rewards() -> list[RewardManifest]:
             name="animereward",
             version=VERSION,
             target="rewardbench_animereward.mini:MiniAnimeReward",
-            presets={"mini": "rewardbench_animereward.mini:MiniAnimeReward"},
+            presets={
+                "mini": "rewardbench_animereward.mini:MiniAnimeReward",
+                "released": "rewardbench_animereward.released:ReleasedAnimeReward",
+                "paper": "rewardbench_animereward.paper:PaperAnimeReward",
+            },
             default_preset="mini",
-            summary="six dimensions of anime clips; mini: a small stand-in trained on a drawn world, not on people",
+            summary="six dimensions of anime clips; mini (a small stand-in trained on a drawn world, not on people) "
+            "ships, released and paper take the published weights",
         )
     ]
