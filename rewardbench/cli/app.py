@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from rewardbench.cli import benchmarks, nameclash, output, plugins, report, run, score, train
+from rewardbench.cli import benchmarks, doctor, nameclash, output, plugins, report, run, score, train
 from rewardbench.cli.light import keep_texts_as_they_are
 from rewardbench.errors import RewardbenchError
 
@@ -36,13 +36,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Measure video reward models against human preferences.",
-    epilog="Exit codes: 0 done; 2 the command or its input is wrong; 3 finished, but some clips failed; "
-    "70 a bug of rewardbench; 130 interrupted.",
+    epilog="Exit codes: 0 done; 1 a check found a fault; 2 the command or its input is wrong; 3 finished, but some "
+    "clips failed; 70 a bug of rewardbench; 130 interrupted.",
 )
 app.command("run", short_help="Score the clips of a benchmark and compare with its labels.")(run.run)
 app.command("score", short_help="Score video files with one reward model.")(score.score)
 app.command("report", short_help="Rebuild result and page of a run from its scores.")(report.report)
 app.command("train", short_help="Train a reward model on preferences or ratings.")(train.train)
+app.command("doctor", short_help="Is this install giving a model's own numbers?")(doctor.doctor)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(benchmarks.app, name="benchmarks")
 
