@@ -18,6 +18,7 @@ def doctor(
     name: Annotated[str, typer.Argument(metavar="NAME[:PRESET]", autocompletion=options.complete_plugin)],
     weights: options.WeightsOption = None,
     option: options.OptionsOption = None,
+    trust_remote_code: options.TrustOption = False,
     dimension: options.DimensionsOption = None,
     device: options.DeviceOption = "auto",
     dtype: options.DtypeOption = None,
@@ -34,7 +35,7 @@ def doctor(
 ) -> int:
     """Examine one reward model: weights, templates, versions, keys, and its scores on three bundled drawn clips."""
     weights_read = options.read_weights(weights)
-    options_read = options.read_options(option)
+    options_read = options.read_options(option, trust_remote_code=trust_remote_code)
 
     from rewardbench.doctor.examination import examine
     from rewardbench.doctor.references import write_reference

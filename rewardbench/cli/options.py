@@ -57,6 +57,10 @@ OptionsOption = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="KEY=VALUE", help="An option of the plugin (repeatable)."),
 ]
+TrustOption = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Let the plugin run Python code that comes with its weights."),
+]
 DimensionsOption = Annotated[
     list[str] | None,
     typer.Option("--dimension", metavar="NAME", help="Score this dimension only (repeatable)."),
@@ -106,8 +110,8 @@ def split_pairs(option: str, texts: Sequence[str] | None, form: str) -> tuple[tu
     return tuple(pairs)
 
 
-def read_options(texts: Sequence[str] | None) -> dict[str, str]:
-    """Read ``--option KEY=VALUE`` texts.
+def read_options(texts: Sequence[str] | None, *, trust_remote_code: bool = False) -> dict[str, str]:
+    """Read ``--option KEY=VALUE`` texts; ``--trust-remote-code`` is the option ``trust_remote_code=true``.
 
     Raises:
         InputError: where a text has another form or a key stands twice.
@@ -117,6 +121,8 @@ def read_options(texts: Sequence[str] | None) -> dict[str, str]:
         if key in found:
             raise InputError(f"--option names {key} twice ({found[key]} and {value}): give it once")
         found[key] = value
+    if trust_remote_code:
+        found["trust_remote_code"] = "true"
     return found
 
 

@@ -35,6 +35,7 @@ def run(
     ] = None,
     weights: options.WeightsOption = None,
     option: options.OptionsOption = None,
+    trust_remote_code: options.TrustOption = False,
     dimension: options.DimensionsOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Run folder; under rewardbench-runs/ if left out.")
@@ -82,7 +83,7 @@ def run(
     """
     score_map_read = options.split_pairs("--map", score_map, "LABEL=SCORE")
     weights_read = options.read_weights(weights)
-    options_read = options.read_options(option)
+    options_read = options.read_options(option, trust_remote_code=trust_remote_code)
     limits = {"decode_timeout": decode_timeout, "score_timeout": score_timeout}
 
     # Arrow's own allocators keep what they once took: 36 MB more resident at 10,000 clips than the system's.

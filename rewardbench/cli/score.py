@@ -33,6 +33,7 @@ def score(
     ] = None,
     weights: options.WeightsOption = None,
     option: options.OptionsOption = None,
+    trust_remote_code: options.TrustOption = False,
     dimension: options.DimensionsOption = None,
     device: options.DeviceOption = "auto",
     dtype: options.DtypeOption = None,
@@ -52,7 +53,7 @@ def score(
     if clips is not None and (prompt is not None or image is not None):
         raise InputError("--prompt and --image go with video files; a clip table has its own columns for them")
     weights_read = options.read_weights(weights)
-    options_read = options.read_options(option)
+    options_read = options.read_options(option, trust_remote_code=trust_remote_code)
     wanted = _read_clips(clips) if clips is not None else clips_of_files(files or [], prompt, image)
 
     from rewardbench.runs import ScoreSettings, score_clips

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rewardbench.cli.app import main
 from rewardbench.cli.options import read_options, read_weights, split_pairs
 from rewardbench.errors import InputError
 
@@ -60,3 +61,14 @@ def test_an_existing_file_is_a_path_whatever_its_name(tmp_path: Path, monkeypatc
 def test_weights_given_twice_or_empty_are_refused(texts: list[str]) -> None:
     with pytest.raises(InputError, match="--weights"):
         read_weights(texts)
+
+
+def test_trusting_remote_code_is_an_option_of_the_plugin() -> None:
+    assert read_options(["fps=2"], trust_remote_code=True) == {"fps": "2", "trust_remote_code": "true"}
+    assert read_options(None) == {}
+
+
+def test_a_plugin_without_remote_code_refuses_the_trust(capsys, tmp_path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    assert main(["score", str(tmp_path / "a.mp4"), "--plugin", "random", "--trust-remote-code"]) == 2
+    assert "trust_remote_code" in capsys.readouterr().err
