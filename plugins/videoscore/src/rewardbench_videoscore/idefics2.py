@@ -27,7 +27,8 @@ import numpy as np
 
 from rewardbench_plugin.checkpoints import load_strict, read_tensors
 from rewardbench_plugin.devices import require_memory, torch_dtype
-from rewardbench_videoscore.idefics2_inputs import Idefics2Inputs, read_json
+from rewardbench_videoscore.idefics2_inputs import Idefics2Inputs
+from rewardbench_videoscore.saved import read_json
 
 FRAMES_AT_ONCE = 8
 ACTIVATIONS = 3 * 2**30  # bytes beside the weights: 8 frames of 4,900 patches and 48 frames' tokens, rounded up
@@ -52,6 +53,11 @@ class Idefics2Regressor:
         if self._inputs is None:
             self._inputs = Idefics2Inputs(self.folder)
         return self._inputs
+
+    @property
+    def outputs(self) -> int:
+        """K, the number of values :meth:`logits` gives."""
+        return int(self._network.score.out_features)
 
     def prepare(self, rgb: np.ndarray, text: str) -> dict[str, np.ndarray]:
         """See :meth:`Idefics2Inputs.prepare`; needs no :meth:`load`."""
