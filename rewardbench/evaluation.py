@@ -13,10 +13,16 @@ import numpy as np
 from rewardbench.aliases import canonical
 from rewardbench.benchmark import Benchmark, Label, column_values
 from rewardbench.errors import InputError
-from rewardbench.metrics import PairEvaluation, evaluate_pairs, verdict_accuracy
+from rewardbench.metrics import (
+    PairEvaluation,
+    evaluate_pairs,
+    likeliest_verdict,
+    position_consistency,
+    verdict_accuracy,
+)
 from rewardbench.registry import nearest
-from rewardbench.results import MetricRecord, VerdictRecord
-from rewardbench.scoring.table import ClipScores, write_parquet
+from rewardbench.results import MetricRecord, PositionRecord, VerdictRecord
+from rewardbench.scoring.table import ClipScores, PairMargin, write_parquet
 from rewardbench_plugin.card import RewardCard
 
 SLICE_PREFIX = "slice:"
@@ -44,6 +50,7 @@ class Labelled:
     """The labelled pairs of one row in file order: the columns of ``pairs.parquet`` that are not derived (n each).
 
     ``verdict`` holds recorded verdicts as they were written, None for scores and for judges that were asked.
+    ``said_ab`` and ``said_ba`` hold the verdicts (1, 0, -1) of a judge that was asked in both orders, else NaN.
     """
 
     pair_id: list[str]
@@ -57,6 +64,8 @@ class Labelled:
     score_a: np.ndarray
     score_b: np.ndarray
     margin: np.ndarray
+    said_ab: np.ndarray
+    said_ba: np.ndarray
     human_text: list[str]
     verdict: list[str | None]
     slices: dict[str, list[str]]
@@ -157,22 +166,28 @@ def label_scores(
     score_a = np.array([values[scores.rows[c.clip_a]] for c in comparisons], dtype=np.float64)
     score_b = np.array([values[scores.rows[c.clip_b]] for c in comparisons], dtype=np.float64)
     margin = score_a - score_b if row.higher_is_better else score_b - score_a
-    return _labelled(row, benchmark, kept, clusters, slices, margin, score_a, score_b, [None] * len(kept))
+    nothing = np.full(len(kept), np.nan)
+    return _labelled(
+        row, benchmark, kept, clusters, slices, margin, score_a, score_b, nothing, nothing, [None] * len(kept)
+    )
 
 
 def label_verdicts(
     row: Row,
     benchmark: Benchmark,
-    verdicts: Mapping[str, tuple[float, str | None]],
+    verdicts: Mapping[str, PairMargin],
     clusters: Sequence[str],
     slices: Mapping[str, Sequence[str]],
 ) -> Labelled:
     """The same for a judge; ``verdicts`` is what :func:`rewardbench.scoring.table.mean_margins` gives."""
     kept = [i for i, c in enumerate(benchmark.comparisons) if row.label in c.labels]
     found = [verdicts[benchmark.comparisons[i].pair_id] for i in kept]
-    margin = np.array([m for m, _ in found], dtype=np.float64)
+    margin = np.array([one.margin for one in found], dtype=np.float64)
+    said_ab = np.array([likeliest_verdict(one.p_ab) for one in found])
+    said_ba = np.array([likeliest_verdict(one.p_ba) for one in found])
     nothing = np.full(len(kept), np.nan)
-    return _labelled(row, benchmark, kept, clusters, slices, margin, nothing, nothing, [text for _, text in found])
+    texts = [one.text for one in found]
+    return _labelled(row, benchmark, kept, clusters, slices, margin, nothing, nothing, said_ab, said_ba, texts)
 
 
 def _labelled(
@@ -184,6 +199,8 @@ def _labelled(
     margin: np.ndarray,
     score_a: np.ndarray,
     score_b: np.ndarray,
+    said_ab: np.ndarray,
+    said_ba: np.ndarray,
     verdict: list[str | None],
 ) -> Labelled:
     comparisons = [benchmark.comparisons[i] for i in kept]
@@ -201,6 +218,8 @@ def _labelled(
         score_a=score_a,
         score_b=score_b,
         margin=margin,
+        said_ab=said_ab,
+        said_ba=said_ba,
         human_text=[c.row.get(column) or spelled[c.labels[row.label]] for c in comparisons],
         verdict=verdict,
         slices={name: [values[i] for i in kept] for name, values in slices.items()},
@@ -232,10 +251,15 @@ def measure(
         texts = [text or "" for text in labelled.verdict]
         accuracy = verdict_accuracy(labelled.human_text, texts, "genai" if label_format == "genai" else "plain")
         verdict = VerdictRecord.model_validate(asdict(accuracy))
-    return _record(row, found, verdict), found
+    position = None
+    if not np.all(np.isnan(labelled.said_ba)):  # asked in the other order too
+        position = PositionRecord.model_validate(asdict(position_consistency(labelled.said_ab, labelled.said_ba)))
+    return _record(row, found, verdict, position), found
 
 
-def _record(row: Row, found: PairEvaluation, verdict: VerdictRecord | None) -> MetricRecord:
+def _record(
+    row: Row, found: PairEvaluation, verdict: VerdictRecord | None, position: PositionRecord | None
+) -> MetricRecord:
     ties = found.accuracy_with_ties
 
     def given(value: Any) -> dict[str, Any] | None:
@@ -266,6 +290,7 @@ def _record(row: Row, found: PairEvaluation, verdict: VerdictRecord | None) -> M
             "accuracy_without_ties": asdict(found.accuracy_without_ties),
             "kendall_tau_b": found.kendall_tau_b,
             "verdict_accuracy": verdict,
+            "position_consistency": position,
             "slices": {
                 column: {value: asdict(one) for value, one in values.items()} for column, values in found.slices.items()
             },
@@ -284,6 +309,7 @@ def leaks(row: Row, labelled: Labelled) -> str | None:
     return None
 
 
+NUMBER_COLUMNS = ("score_a", "score_b", "margin", "said_ab", "said_ba")
 TEXT_COLUMNS = ("pair_id", "prompt", "cluster", "clip_a", "clip_b", "video_a", "video_b")
 
 
@@ -298,7 +324,7 @@ def write_pairs(path: Path, parts: Sequence[tuple[Row, Labelled, PairEvaluation]
     slice_names = list(parts[0][1].slices) if parts else []
     text, number = pa.string(), pa.float64()
     fields = [(name, text) for name in ("plugin", "label", "score", *TEXT_COLUMNS)]
-    fields += [("human", pa.int8()), ("score_a", number), ("score_b", number), ("margin", number)]
+    fields += [("human", pa.int8()), *((name, number) for name in NUMBER_COLUMNS)]
     fields += [("fold", pa.int32()), ("tie_threshold", number), ("predicted", pa.int8())]
     fields += [("human_text", text), ("verdict", text)]
     fields += [(f"{SLICE_PREFIX}{name}", text) for name in slice_names]
@@ -310,7 +336,7 @@ def _pair_records(parts: Sequence[tuple[Row, Labelled, PairEvaluation]]) -> Iter
         for i in range(len(labelled.pair_id)):
             predicted = found.predicted[i]
             record: dict[str, Any] = {name: getattr(labelled, name)[i] for name in TEXT_COLUMNS}
-            for name in ("score_a", "score_b", "margin"):
+            for name in NUMBER_COLUMNS:
                 value = float(getattr(labelled, name)[i])
                 record[name] = None if math.isnan(value) else value
             yield record | {
@@ -346,8 +372,16 @@ def read_pairs_table(path: Path, rows: Sequence[Row]) -> list[Labelled]:
         same = [pc.equal(table[name], getattr(row, name)) for name in ("plugin", "label", "score")]
         part = table.filter(pc.and_(pc.and_(same[0], same[1]), same[2]))
         columns = {name: part[name].to_pylist() for name in (*TEXT_COLUMNS, "human_text", "verdict")}
-        numbers = {n: part[n].to_numpy(zero_copy_only=False).astype(float) for n in ("score_a", "score_b", "margin")}
+        numbers = {name: _numbers(part, name) for name in NUMBER_COLUMNS}
         names = [name for name in table.column_names if name.startswith(SLICE_PREFIX)]
         slices = {name.removeprefix(SLICE_PREFIX): part[name].to_pylist() for name in names}
         found.append(Labelled(human=part["human"].to_numpy().astype(np.int64), slices=slices, **columns, **numbers))
     return found
+
+
+def _numbers(table: Any, name: str) -> np.ndarray:
+    """A column as float64, null as NaN; all NaN where a folder of an earlier version lacks it."""
+    if name not in table.column_names:
+        return np.full(table.num_rows, np.nan)
+    numbers: np.ndarray = table[name].to_numpy(zero_copy_only=False).astype(float)
+    return numbers

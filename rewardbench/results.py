@@ -125,6 +125,15 @@ class VerdictRecord(_Record):
     n_unparsed: int
 
 
+class PositionRecord(_Record):
+    """Whether a judge says the same in both orders, over the pairs it judged in both; three shares that sum to 1."""
+
+    consistency: Number
+    favours_first: Number
+    favours_second: Number
+    n: int
+
+
 class MetricRecord(_Record):
     """One label of the benchmark held against one score of a plugin."""
 
@@ -139,6 +148,7 @@ class MetricRecord(_Record):
     accuracy_without_ties: AccuracyWithoutTies
     kendall_tau_b: Number = None
     verdict_accuracy: VerdictRecord | None = None
+    position_consistency: PositionRecord | None = None
     slices: dict[str, dict[str, SliceRecord]] = Field(default_factory=dict)
 
 

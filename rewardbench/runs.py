@@ -59,7 +59,14 @@ from rewardbench.scoring.plan import Job, check_inputs
 from rewardbench.scoring.progress import Progress, Silent
 from rewardbench.scoring.scorer import Pair, Scorer
 from rewardbench.scoring.store import ScoreStore
-from rewardbench.scoring.table import ClipScores, mean_margins, read_failures, write_comparisons, write_scores
+from rewardbench.scoring.table import (
+    ClipScores,
+    PairMargin,
+    mean_margins,
+    read_failures,
+    write_comparisons,
+    write_scores,
+)
 from rewardbench_plugin.clip import Clip
 
 SCORES_FILE = "scores.parquet"
@@ -347,7 +354,7 @@ def _score(
     judges = [i for i, job in enumerate(jobs) if job.is_judge]
     sessions: list[Session | None] = [None] * len(jobs)
     scores: dict[int, ClipScores] = {}
-    verdicts: dict[int, dict[str, tuple[float, str | None]]] = {}
+    verdicts: dict[int, dict[str, PairMargin]] = {}
     if models:
         scorer = Scorer([jobs[i] for i in models], store, engine, progress, listeners)
         for i, session in zip(models, scorer.score_clips(benchmark.clips), strict=True):

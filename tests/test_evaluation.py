@@ -11,7 +11,16 @@ import pytest
 
 from rewardbench.benchmark import Benchmark, Comparison, read_pairs
 from rewardbench.errors import InputError
-from rewardbench.evaluation import Row, clusters_of, label_scores, label_verdicts, measure, pick_rows
+from rewardbench.evaluation import (
+    Row,
+    clusters_of,
+    label_scores,
+    label_verdicts,
+    measure,
+    pick_rows,
+    read_pairs_table,
+    write_pairs,
+)
 from rewardbench.runs import RunSettings, rebuild_report, run_benchmark
 from rewardbench.scoring.scorer import PairVerdict
 from rewardbench.scoring.table import ClipScores, mean_margins
@@ -138,7 +147,7 @@ def test_only_recorded_verdicts_are_parsed(made: Benchmark) -> None:
     row = Row(0, "j", "X", "verdict", True, 0.0)
     texts = {"p0": "A", "p1": "same", "p2": ""}
     recorded = [said("p0", "AB", (1, 0, 0), "A"), said("p1", "AB", (0, 1, 0), "same"), said("p2", "AB", None, "")]
-    assert {pair: text for pair, (_, text) in mean_margins(recorded).items()} == texts
+    assert {pair: one.text for pair, one in mean_margins(recorded).items()} == texts
     labelled = label_verdicts(row, made, mean_margins(recorded), ["q"] * 3, {})
     assert labelled.verdict == list(texts.values())
     metric, _ = measure(row, labelled, label_format="plain", tie_threshold=None, bootstrap=0, seed=0)
@@ -155,9 +164,53 @@ def test_what_a_judge_writes_is_no_recorded_verdict(made: Benchmark) -> None:
     ]
     asked[-1] = said("p2", "BA", None, "")
     margins = mean_margins(asked)
-    assert [margin for margin, _ in margins.values()][:2] == [0.5, 0.0]
+    assert [one.margin for one in margins.values()][:2] == [0.5, 0.0]
     assert math.isnan(margins["p2"][0])
     labelled = label_verdicts(row, made, margins, ["q"] * 3, {})
     assert labelled.verdict == [None, None, None]
     metric, _ = measure(row, labelled, label_format="plain", tie_threshold=None, bootstrap=0, seed=0)
     assert metric.verdict_accuracy is None
+    assert metric.position_consistency is not None
+    assert metric.position_consistency.n == 2, "p2 has no verdict in the other order"
+
+
+def test_a_judge_that_follows_the_place_is_seen(made: Benchmark, tmp_path: Path) -> None:
+    """Both orders are about the pair's own A and B: always-first says A, then B."""
+    row = Row(0, "j", "X", "verdict", True, 0.0)
+    a, tie, b = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+    sayings = {"p0": (a, b), "p1": (a, a), "p2": (tie, a)}
+    asked = [
+        said(p, order, one, "") for p, both in sayings.items() for order, one in zip(("AB", "BA"), both, strict=True)
+    ]
+    labelled = label_verdicts(row, made, mean_margins(asked), ["q"] * 3, {})
+    metric, found = measure(row, labelled, label_format="plain", tie_threshold=None, bootstrap=0, seed=0)
+    position = metric.position_consistency
+    assert position is not None
+    assert (position.consistency, position.favours_first, position.favours_second, position.n) == (
+        pytest.approx(1 / 3),
+        pytest.approx(1 / 3),
+        pytest.approx(1 / 3),
+        3,
+    )
+    write_pairs(tmp_path / "pairs.parquet", [(row, labelled, found)])
+    (again,) = read_pairs_table(tmp_path / "pairs.parquet", [row])
+    metric_again, _ = measure(row, again, label_format="plain", tie_threshold=None, bootstrap=0, seed=0)
+    assert metric_again == metric
+
+
+def test_a_pairs_table_without_the_orders_is_still_read(made: Benchmark, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    row = Row(0, "j", "X", "verdict", True, 0.0)
+    asked = [said(p, order, (1.0, 0.0, 0.0), "") for p in ("p0", "p1", "p2") for order in ("AB", "BA")]
+    labelled = label_verdicts(row, made, mean_margins(asked), ["q"] * 3, {})
+    metric, found = measure(row, labelled, label_format="plain", tie_threshold=None, bootstrap=0, seed=0)
+    assert metric.position_consistency is not None
+    path = tmp_path / "pairs.parquet"
+    write_pairs(path, [(row, labelled, found)])
+    pq.write_table(pq.read_table(path).drop_columns(["said_ab", "said_ba"]), path)
+    (again,) = read_pairs_table(path, [row])
+    assert (
+        measure(row, again, label_format="plain", tie_threshold=None, bootstrap=0, seed=0)[0].position_consistency
+        is None
+    )

@@ -24,9 +24,12 @@ from rewardbench.metrics.evaluation import (
 from rewardbench.metrics.folds import N_FOLDS, fold_of_group
 from rewardbench.metrics.ties import RowMeanAccuracy, TieCurve, row_mean_accuracy, tie_curve
 from rewardbench.metrics.verdicts import (
+    PositionConsistency,
     VerdictAccuracy,
     human_votes,
+    likeliest_verdict,
     parse_verdict,
+    position_consistency,
     verdict_accuracy,
     verdict_margins,
 )
@@ -41,6 +44,7 @@ __all__ = [
     "GivenThresholdAccuracy",
     "PairEvaluation",
     "PairwiseAccuracy",
+    "PositionConsistency",
     "RowMeanAccuracy",
     "SliceCrossfit",
     "SliceEvaluation",
@@ -55,8 +59,10 @@ __all__ = [
     "fold_of_group",
     "human_votes",
     "kendall_tau",
+    "likeliest_verdict",
     "pairwise_accuracy",
     "parse_verdict",
+    "position_consistency",
     "rao_kupper_tie_threshold",
     "row_mean_accuracy",
     "spearman",

@@ -116,6 +116,50 @@ def verdict_accuracy(
     )
 
 
+@dataclass(frozen=True)
+class PositionConsistency:
+    """Whether a judge says the same of a pair whichever clip is shown first; shares in [0, 1], NaN where n is 0.
+
+    consistency: the verdict is the same in both orders.
+    favours_first, favours_second: it changes, towards the clip that is shown first or second. The three sum to 1.
+    n: pairs that have a verdict in both orders.
+    """
+
+    consistency: float
+    favours_first: float
+    favours_second: float
+    n: int
+
+
+def position_consistency(said_ab: Sequence[float], said_ba: Sequence[float]) -> PositionConsistency:
+    """Consistency of verdicts (n,) given with A shown first and with B shown first, both about the pair's own A and B.
+
+    Verdicts are 1 (A), 0 (tie), -1 (B); pairs with NaN in either are left out.
+
+    Raises:
+        InputError: unequal lengths.
+    """
+    same_length(len(said_ab), len(said_ba), "verdicts in the other order")
+    ab, ba = np.asarray(said_ab, dtype=np.float64), np.asarray(said_ba, dtype=np.float64)
+    both = ~(np.isnan(ab) | np.isnan(ba))
+    change, n = (ab - ba)[both], int(both.sum())
+    return PositionConsistency(
+        consistency=share(int((change == 0).sum()), n),
+        favours_first=share(int((change > 0).sum()), n),
+        favours_second=share(int((change < 0).sum()), n),
+        n=n,
+    )
+
+
+def likeliest_verdict(p: Sequence[float] | None) -> float:
+    """Verdict 1 (A), 0 (tie) or -1 (B) of the largest of the probabilities (A, tie, B); 0 where A and B are equal and
+    largest, NaN without probabilities."""
+    if p is None:
+        return float("nan")
+    p_a, p_tie, p_b = p
+    return 0.0 if p_tie >= max(p_a, p_b) else float(np.sign(p_a - p_b))
+
+
 def _human_meanings(human_raw: Sequence[object], label_format: LabelFormat) -> list[str]:
     _check_format(label_format)
     spellings = _HUMAN[label_format]

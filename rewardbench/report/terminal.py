@@ -163,6 +163,7 @@ def print_table(result: Result, console: Console) -> None:
     else:
         console.print(render_table(result, console.width, ascii_only))
     _print_verdicts(result, console, ascii_only)
+    _print_positions(result, console, ascii_only)
 
 
 def _print_verdicts(result: Result, console: Console, ascii_only: bool) -> None:
@@ -188,3 +189,24 @@ def _print_verdicts(result: Result, console: Console, ascii_only: bool) -> None:
             f"verdicts {notation.pairing(metric, arrow)}: {', '.join(parts)} (n {notation.count(verdict.n)}{unparsed})"
         )
         console.print(Text(shown))
+
+
+def _print_positions(result: Result, console: Console, ascii_only: bool) -> None:
+    """Whether judges that were asked in both orders said the same in both; one line each."""
+    from rich.text import Text
+
+    arrow, _, _ = _signs(ascii_only)
+    for metric in result.metrics:
+        position = metric.position_consistency
+        if position is None:
+            continue
+        parts = [
+            f"{name} {'-' if value is None else f'{100 * value:.2f} %'}"
+            for name, value in (
+                ("consistent", position.consistency),
+                ("favours first", position.favours_first),
+                ("favours second", position.favours_second),
+            )
+        ]
+        said = f"both orders {notation.pairing(metric, arrow)}: {', '.join(parts)} (n {notation.count(position.n)})"
+        console.print(Text(said))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -134,19 +134,39 @@ def write_comparisons(
     write_parquet(path, pa.schema(fields), records())
 
 
-def mean_margins(verdicts: Sequence[PairVerdict]) -> dict[str, tuple[float, str | None]]:
-    """Pair id to (mean over orders of p(A) - p(B), recorded text); NaN where an order is missing or abstained.
+class PairMargin(NamedTuple):
+    """What a judge said of one pair.
 
-    The text is None where the judge was asked in both orders: what a model writes is no recorded verdict, and is not
-    to be parsed as one.
+    margin: mean over orders of p(A) - p(B), NaN where an order is missing or abstained.
+    text: the recorded text, None where the judge was asked in both orders: what a model writes is no recorded
+        verdict, and is not to be parsed as one.
+    p_ab, p_ba: what it said in each order (A, tie, B of the pair), None where it said nothing or was not asked.
     """
+
+    margin: float
+    text: str | None
+    p_ab: tuple[float, float, float] | None
+    p_ba: tuple[float, float, float] | None
+
+
+def mean_margins(verdicts: Sequence[PairVerdict]) -> dict[str, PairMargin]:
+    """Pair id to what the judge said of it."""
     margins: dict[str, list[float]] = {}
     texts: dict[str, str] = {}
+    said: dict[tuple[str, str], tuple[float, float, float] | None] = {}
     for one in verdicts:
+        said[one.pair_id, one.order] = one.p
         margins.setdefault(one.pair_id, []).append(float("nan") if one.p is None else one.p[0] - one.p[2])
         texts.setdefault(one.pair_id, one.text)
     recorded = all(one.order == ORDERS[0] for one in verdicts)
-    return {pair: (sum(m) / len(m), texts[pair] if recorded else None) for pair, m in margins.items()}
+    return {
+        pair: PairMargin(
+            sum(m) / len(m),
+            texts[pair] if recorded else None,
+            *(said.get((pair, order)) for order in ORDERS),
+        )
+        for pair, m in margins.items()
+    }
 
 
 def read_failures(folder: Path) -> list[FailureRecord]:

@@ -8,9 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rewardbench.errors import InputError
-from rewardbench.metrics import human_votes, pairwise_accuracy, parse_verdict, verdict_accuracy, verdict_margins
+from rewardbench.metrics import (
+    human_votes,
+    likeliest_verdict,
+    pairwise_accuracy,
+    parse_verdict,
+    position_consistency,
+    verdict_accuracy,
+    verdict_margins,
+)
 
 
 @pytest.mark.parametrize(
@@ -113,3 +123,36 @@ def test_genai_bench_published_accuracies(
     margins = pairwise_accuracy(human_votes(human), verdict_margins(verdict), tie_rule=0.0)
     assert margins.n_abstained == unparsed
     assert round(margins.with_ties * margins.n) == round(found.three_way * found.n)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([1.0, 0.0, -1.0, math.nan]), st.sampled_from([1.0, 0.0, -1.0, math.nan])), max_size=30
+    )
+)
+def test_position_consistency_counts_pair_by_pair(said: list[tuple[float, float]]) -> None:
+    found = position_consistency([ab for ab, _ in said], [ba for _, ba in said])
+    both = [(ab, ba) for ab, ba in said if not (math.isnan(ab) or math.isnan(ba))]
+    assert found.n == len(both)
+    if not both:
+        assert math.isnan(found.consistency)
+        return
+    assert found.consistency == pytest.approx(sum(ab == ba for ab, ba in both) / len(both))
+    assert found.favours_first == pytest.approx(sum(ab > ba for ab, ba in both) / len(both))
+    assert found.consistency + found.favours_first + found.favours_second == pytest.approx(1)
+    turned = position_consistency([-ba for _, ba in said], [-ab for ab, _ in said])
+    assert turned.favours_first == pytest.approx(found.favours_first), "naming the clips otherwise changes nothing"
+
+
+def test_position_consistency_refuses_unequal_lengths() -> None:
+    with pytest.raises(InputError):
+        position_consistency([1.0], [1.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("p", "verdict"),
+    [((0.4, 0.35, 0.25), 1), ((0.2, 0.3, 0.5), -1), ((0.3, 0.5, 0.2), 0), ((0.4, 0.2, 0.4), 0), ((0.5, 0.5, 0.0), 0)],
+)
+def test_the_likeliest_verdict(p: tuple[float, float, float], verdict: int) -> None:
+    assert likeliest_verdict(p) == verdict
+    assert math.isnan(likeliest_verdict(None))

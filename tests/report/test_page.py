@@ -133,7 +133,10 @@ def test_every_kind_of_section_is_there(make: Any, tmp_path: Path) -> None:
         without_ties=results.AccuracyWithoutTies(value=0.8234, half_credit=0.8345, ci95=(0.7, 0.9)),
     )
     verdict = results.VerdictRecord(genai_v1=0.48457, three_way=0.5, strict=0.4, without_ties=0.6, n=1891, n_unparsed=1)
-    metric = make.metric(slices={"model_a": {"wan": cut, "": cut}}, verdict_accuracy=verdict)
+    position = results.PositionRecord(consistency=0.8125, favours_first=0.125, favours_second=0.0625, n=1891)
+    metric = make.metric(
+        slices={"model_a": {"wan": cut, "": cut}}, verdict_accuracy=verdict, position_consistency=position
+    )
     result = make.result(
         [metric],
         failures=[results.FailureRecord(plugin="scores", clip_id="c7", video="v/c7.mp4", error="v/c7.mp4 is empty")],
@@ -147,7 +150,17 @@ def test_every_kind_of_section_is_there(make: Any, tmp_path: Path) -> None:
     check_safe_and_usable(page, document)
     for shown in (
         *("model_a", "wan", "(empty)", ".6123", ".8234", ".8345"),
-        *("48.46", "1,891", "c7", "v/c7.mp4 is empty", "TA equals its own label"),
+        *(
+            "48.46",
+            "1,891",
+            "81.25",
+            "favours first",
+            "12.50",
+            "6.25",
+            "c7",
+            "v/c7.mp4 is empty",
+            "TA equals its own label",
+        ),
         *("512 MiB", "3.5", "2.00", "@article{key, title={A {B} C}}", "@software{rewardbench,"),
         *("Strongest disagreements", "the table names no clip", "What the numbers mean"),
     ):

@@ -80,5 +80,14 @@ def test_verdict_accuracy_is_printed_in_per_cent(make: Any) -> None:
     assert "n 1,891, 1 unparsed" in text
 
 
+def test_position_consistency_is_printed_for_judges_asked_in_both_orders(make: Any) -> None:
+    from rewardbench.results import PositionRecord
+
+    position = PositionRecord(consistency=0.8125, favours_first=0.125, favours_second=0.0625, n=1600)
+    text = printed(make.result([make.metric(position_consistency=position)]))
+    assert "consistent 81.25 %, favours first 12.50 %, favours second 6.25 % (n 1,600)" in " ".join(text.split())
+    assert "consistent" not in printed(make.result([make.metric()]))
+
+
 def test_render_table_has_one_row_per_metric(make: Any) -> None:
     assert render_table(make.result([make.metric(), make.metric(label="TA")])).row_count == 2

@@ -114,4 +114,6 @@ def test_prose_is_no_recorded_verdict(install_plugin, tiny_clips: list[Path], tm
     (metric,) = outcome.result.metrics
     assert metric.accuracy_without_ties.value == 1.0
     assert metric.verdict_accuracy is None
+    assert metric.position_consistency is not None
+    assert (metric.position_consistency.consistency, metric.position_consistency.n) == (1.0, 2)
     assert read_pairs(file).labels == ("x",)
