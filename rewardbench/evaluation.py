@@ -372,7 +372,7 @@ def read_pairs_table(path: Path, rows: Sequence[Row]) -> list[Labelled]:
         same = [pc.equal(table[name], getattr(row, name)) for name in ("plugin", "label", "score")]
         part = table.filter(pc.and_(pc.and_(same[0], same[1]), same[2]))
         columns = {name: part[name].to_pylist() for name in (*TEXT_COLUMNS, "human_text", "verdict")}
-        numbers = {name: _numbers(part, name) for name in NUMBER_COLUMNS}
+        numbers: dict[str, Any] = {name: _numbers(part, name) for name in NUMBER_COLUMNS}
         names = [name for name in table.column_names if name.startswith(SLICE_PREFIX)]
         slices = {name.removeprefix(SLICE_PREFIX): part[name].to_pylist() for name in names}
         found.append(Labelled(human=part["human"].to_numpy().astype(np.int64), slices=slices, **columns, **numbers))
