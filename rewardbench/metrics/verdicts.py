@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from rewardbench.errors import InputError
 from rewardbench.metrics.accuracy import share
@@ -131,7 +132,7 @@ class PositionConsistency:
     n: int
 
 
-def position_consistency(said_ab: Sequence[float], said_ba: Sequence[float]) -> PositionConsistency:
+def position_consistency(said_ab: ArrayLike, said_ba: ArrayLike) -> PositionConsistency:
     """Consistency of verdicts (n,) given with A shown first and with B shown first, both about the pair's own A and B.
 
     Verdicts are 1 (A), 0 (tie), -1 (B); pairs with NaN in either are left out.
@@ -139,8 +140,8 @@ def position_consistency(said_ab: Sequence[float], said_ba: Sequence[float]) -> 
     Raises:
         InputError: unequal lengths.
     """
-    same_length(len(said_ab), len(said_ba), "verdicts in the other order")
     ab, ba = np.asarray(said_ab, dtype=np.float64), np.asarray(said_ba, dtype=np.float64)
+    same_length(len(ab), len(ba), "verdicts in the other order")
     both = ~(np.isnan(ab) | np.isnan(ba))
     change, n = (ab - ba)[both], int(both.sum())
     return PositionConsistency(
