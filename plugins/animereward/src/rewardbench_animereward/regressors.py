@@ -186,9 +186,10 @@ def build(state: dict[str, Any], source: Path, text: int | None) -> Any:
     )
     if text is not None:
         model.text_encoder = _text_encoder(state, source, text)
-    for name in ("img_proj", "img_key_proj", "head_diff"):
-        rows, columns = shape(f"{name}.weight")
-        setattr(model, name, torch.nn.Linear(columns, rows))
+    clip_width, other_width = shape("img_proj.weight")[0], shape("img_key_proj.weight")[0]
+    model.img_proj = torch.nn.Linear(width, clip_width)
+    model.img_key_proj = torch.nn.Linear(width if text is None else model.text_encoder.config.hidden_size, other_width)
+    model.head_diff = torch.nn.Linear(clip_width + other_width, 1)
     load_strict(model, state, source)
     return model
 
