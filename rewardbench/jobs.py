@@ -77,8 +77,6 @@ def make_job(
             f"plugin {choice.name!r} is registered as version {manifest.version}, but its card says "
             f"{model.card.name} {model.card.version}; the two must agree"
         )
-    if model.card.environment != "host":
-        raise PluginError(f"plugin {choice.name!r} needs an isolated environment, which this version cannot build")
     _check_readers(model.card.frame_specs(model.dimensions), choice.label)
     job = Job(choice, model, dtype)
     try:

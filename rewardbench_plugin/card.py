@@ -57,6 +57,7 @@ class RewardCard:
         weights_parts: names of the weights parts ``--weights PART=PATH`` may set.
         environment: ``host`` (runs with the host's packages) or ``isolated`` (own environment).
         requires: requirement strings of the isolated environment, or extras beyond the host's.
+        python: Python of the isolated environment, as uv takes it (``3.11``, ``>=3.9,<3.12``; None: the host's own).
         native_tie_rule: see :class:`NativeTieRule`, or None.
         training_data: what it was trained on; states plainly where a benchmark overlaps.
         code_licence, weights_licence: SPDX identifiers or a short statement.
@@ -83,6 +84,7 @@ class RewardCard:
     weights_parts: Tuple[str, ...] = ()
     environment: str = "host"
     requires: Tuple[str, ...] = ()
+    python: Optional[str] = None
     native_tie_rule: Optional[NativeTieRule] = None
     training_data: str = "unknown"
     code_licence: str = "unknown"

@@ -1,7 +1,11 @@
-"""The process that holds a loaded reward model: ``python -m rewardbench_plugin.worker FD``.
+"""The process that holds a loaded reward model: ``python -m rewardbench_plugin.worker FD [FOLDER]``.
 
-It answers requests on its own connection, one at a time; what the model prints goes to standard error. Standard
-library and numpy only, so the same loop runs beside old stacks in an isolated environment.
+It answers requests on its own connection, one at a time; what the model prints goes to standard error. While it works
+on a request a thread sends a heartbeat every second, so that the host can tell a slow model from a stopped process.
+Standard library and numpy only, so the same loop runs beside old stacks in an isolated environment.
+
+FOLDER is where relative paths of clips begin. An isolated worker is started in another folder, because a Python before
+3.11 would import the modules of the folder it is started in.
 """
 
 from __future__ import annotations
@@ -10,9 +14,11 @@ import gc
 import importlib
 import os
 import platform
+import socket
 import sys
+import threading
+import time
 import traceback
-from multiprocessing.connection import Connection
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
@@ -20,6 +26,8 @@ import numpy as np
 from rewardbench_plugin import transport
 from rewardbench_plugin.clip import Clip
 from rewardbench_plugin.reward import Item, PairwiseJudge, RewardModel
+
+HEARTBEAT_SECONDS = 1.0
 
 Reply = Tuple[Dict[str, Any], Optional[Mapping[str, np.ndarray]]]
 Handler = Callable[[transport.Message, transport.Arrays], Reply]
@@ -35,24 +43,43 @@ def create(target: str, configure: Mapping[str, Any]) -> RewardModel:
     return model
 
 
-def serve(connection: Connection, handlers: Mapping[str, Handler]) -> None:
+class _Heart(threading.Thread):
+    """Tells the host once a second that this process still runs Python, for as long as a request is open."""
+
+    def __init__(self, channel: transport.Channel) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._channel = channel
+        self.request: Optional[int] = None
+
+    def run(self) -> None:
+        while True:
+            time.sleep(HEARTBEAT_SECONDS)
+            if self.request is not None:
+                try:
+                    self._channel.send({"op": "heartbeat", "id": self.request})
+                except OSError:
+                    return
+
+
+def serve(channel: transport.Channel, handlers: Mapping[str, Handler]) -> None:
     """Answer requests ``{"op", "id", …}`` until ``close`` or until the host is gone.
 
     Each reply carries the request's ``id`` and ``ok``; a failing handler's reply carries ``kind`` (``out_of_memory``
     or ``error``), ``error`` (one line) and ``traceback``.
     """
     os.dup2(2, 1)  # stray prints of the model must not be lost in a pipe nobody reads
-    transport.send(
-        connection,
-        {"op": "hello", "protocol": transport.PROTOCOL, "python": platform.python_version(), "numpy": np.__version__},
-    )
+    python = platform.python_version()
+    channel.send({"op": "hello", "protocol": transport.PROTOCOL, "python": python, "numpy": np.__version__})
+    heart = _Heart(channel)
+    heart.start()
     while True:
         try:
-            message, arrays = transport.receive(connection)
+            message, arrays = channel.receive()
         except (EOFError, OSError):
             return
         reply: Dict[str, Any]
         payload: Optional[Mapping[str, np.ndarray]] = None
+        heart.request = message.get("id")
         try:
             reply, payload = handlers[message["op"]](message, arrays)
             reply = {**reply, "ok": True}
@@ -60,15 +87,25 @@ def serve(connection: Connection, handlers: Mapping[str, Handler]) -> None:
             reply = describe_error(error)
             del error
             gc.collect()
+        del arrays
+        heart.request = None
         reply["id"] = message.get("id")
         try:
-            transport.send(connection, reply, payload)
-        except (BrokenPipeError, ConnectionError):
+            channel.send(reply, payload)
+        except OSError:
             return
-        except TypeError as error:  # arrays that cannot travel
-            transport.send(connection, {**describe_error(error), "id": message.get("id")})
+        except (TypeError, ValueError) as error:  # what cannot travel
+            channel.send({**describe_error(error), "id": message.get("id")})
         if message["op"] == "close":
             return
+
+
+def connect(words: List[str]) -> transport.Channel:
+    """The channel that the words after the module's name stand for: its descriptor, and the folder to work in."""
+    if len(words) > 1:
+        os.chdir(words[1])
+    os.set_inheritable(int(words[0]), False)  # what the model starts must not hold the connection open
+    return transport.Channel(socket.socket(fileno=int(words[0])))
 
 
 def describe_error(error: BaseException) -> Dict[str, Any]:
@@ -196,7 +233,7 @@ def _peak_resident() -> Optional[int]:
 
 
 def main() -> None:
-    serve(Connection(int(sys.argv[1])), ModelServer().handlers())
+    serve(connect(sys.argv[1:]), ModelServer().handlers())
 
 
 if __name__ == "__main__":

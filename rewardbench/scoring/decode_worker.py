@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from multiprocessing.connection import Connection
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from rewardbench.errors import ClipError
 from rewardbench_plugin import transport
 from rewardbench_plugin.clip import Clip, Frames, FrameSpec
 from rewardbench_plugin.reward import RewardModel
-from rewardbench_plugin.worker import Handler, Reply, create, peak_memory, serve
+from rewardbench_plugin.worker import Handler, Reply, connect, create, peak_memory, serve
 
 
 class DecodeServer:
@@ -93,7 +92,7 @@ def _read(clip: Clip, specs: set[FrameSpec]) -> tuple[dict[FrameSpec, Frames], d
 
 
 def main() -> None:
-    serve(Connection(int(sys.argv[1])), DecodeServer().handlers())
+    serve(connect(sys.argv[1:]), DecodeServer().handlers())
 
 
 if __name__ == "__main__":

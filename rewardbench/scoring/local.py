@@ -6,11 +6,10 @@ process that dies or hangs costs the clips at fault only: a failing batch is spl
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Protocol
@@ -18,22 +17,26 @@ from typing import Protocol
 import numpy as np
 
 from rewardbench.errors import PluginError
+from rewardbench.scoring.batches import Item, batch_request, clip_json, load_failure, load_request, read_answer
 from rewardbench.scoring.plan import Job, Work
-from rewardbench.scoring.process import WorkerDied, WorkerProcess
+from rewardbench.scoring.process import SILENCE_SECONDS, Interpreter, WorkerDied, WorkerProcess
 from rewardbench.scoring.progress import Progress
 from rewardbench_plugin.transport import Arrays, Message
 
-PROBABILITY_SLACK = 1e-2
-"""How far a judge's three probabilities may be from summing to 1: those of half-precision models are off by 1e-3."""
 HOPELESS = 3
 """After so many clips in a row on which the process died or hung, a plugin is not asked again in this run."""
 HOPELESS_DECODES = 10
 """The same for its frames: more patience, because here a damaged clip is the likelier cause."""
+LOADING_SECONDS = 30.0
+"""How often a model that is still loading is reported."""
 
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """How work is done. Times are seconds; ``log_folder`` takes what workers print (None: thrown away)."""
+    """How work is done. Times are seconds; ``log_folder`` takes what workers print (None: thrown away).
+
+    The timeouts are for an answer, ``silence`` for any sign of life of a busy process.
+    """
 
     workers: int
     device: str = "auto"
@@ -42,6 +45,7 @@ class EngineSettings:
     decode_timeout: float = 120.0
     score_timeout: float = 600.0
     load_timeout: float = 1800.0
+    silence: float = SILENCE_SECONDS
     log_folder: Path | None = None
 
 
@@ -50,6 +54,7 @@ class Session:
     """How one plugin's scores were computed in this run."""
 
     device: str | None = None
+    python: str | None = None
     packages: dict[str, str] = field(default_factory=dict)
     batch_size: int = 0
     n_scored: int = 0
@@ -67,12 +72,6 @@ class Sink(Protocol):
         """One clip (or pair) could not be scored."""
 
 
-@dataclass(eq=False)
-class _Item:
-    work: Work
-    arrays: Arrays
-
-
 class _ModelSlot:
     """One plugin's queue, its process and what is being scored."""
 
@@ -80,11 +79,12 @@ class _ModelSlot:
         self.position = position
         self.job = job
         self.batch_size = batch_size
-        self.ready: deque[_Item] = deque()
-        self.retries: deque[list[_Item]] = deque()
-        self.current: list[_Item] = []
+        self.ready: deque[Item] = deque()
+        self.retries: deque[list[Item]] = deque()
+        self.current: list[Item] = []
         self.worker: WorkerProcess | None = None
         self.loaded = False
+        self.reported = 0.0
         self.losses = 0
         self.decode_losses = 0
         self.given_up: str | None = None
@@ -96,10 +96,21 @@ class _ModelSlot:
 
 
 class LocalEngine:
-    """Runs work on this machine. Use as a context manager: leaving it ends every process it started."""
+    """Runs work on this machine. Use as a context manager: leaving it ends every process it started.
 
-    def __init__(self, jobs: Sequence[Job], settings: EngineSettings, progress: Progress, sink: Sink) -> None:
+    ``interpreters`` has, by position, the jobs whose model lives in an environment of its own.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        settings: EngineSettings,
+        progress: Progress,
+        sink: Sink,
+        interpreters: Mapping[int, Interpreter] | None = None,
+    ) -> None:
         self.settings = settings
+        self.interpreters = interpreters or {}
         self.progress = progress
         self.sink = sink
         self.jobs = jobs
@@ -177,9 +188,9 @@ class LocalEngine:
                     self._start_model(self.slots[position])
             if idle is None:
                 for position in work.jobs:
-                    self._enqueue(position, _Item(work, {}))
+                    self._enqueue(position, Item(work, {}))
                 continue
-            request = {"op": "decode", "clips": [_clip_json(clip) for clip in work.clips], "plugins": list(work.jobs)}
+            request = {"op": "decode", "clips": [clip_json(clip) for clip in work.clips], "plugins": list(work.jobs)}
             self.decoders[idle] = work
             try:
                 idle.send(request, timeout=self.settings.decode_timeout)
@@ -188,7 +199,8 @@ class LocalEngine:
         return False
 
     def _start_decoder(self) -> None:
-        decoder = WorkerProcess("rewardbench.scoring.decode_worker", log=self._log("decode"), threads=1)
+        log = self._log("decode")
+        decoder = WorkerProcess("rewardbench.scoring.decode_worker", log=log, threads=1, silence=self.settings.silence)
         plugins = [{"target": j.choice.target, "configure": j.choice.configure_arguments()} for j in self.jobs]
         self.decoders[decoder] = None
         self.starting.add(decoder)
@@ -217,7 +229,7 @@ class LocalEngine:
                 continue
             prefix = f"{position}/"
             own = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
-            self._enqueue(position, _Item(work, own))
+            self._enqueue(position, Item(work, own))
 
     def _decoder_lost(self, decoder: WorkerProcess, sentence: str) -> None:
         """The process died or hung: retry each plugin alone, or give the clip up."""
@@ -239,7 +251,7 @@ class LocalEngine:
 
     # -- scoring -----------------------------------------------------------------------------------------------------
 
-    def _enqueue(self, position: int, item: _Item) -> None:
+    def _enqueue(self, position: int, item: Item) -> None:
         slot = self.slots[position]
         if slot.given_up is not None:
             self._fail(position, item.work, slot.given_up)
@@ -266,31 +278,23 @@ class LocalEngine:
     def _start_model(self, slot: _ModelSlot) -> None:
         job = slot.job
         slot.loaded = False
-        slot.worker = WorkerProcess("rewardbench_plugin.worker", log=self._log(job.label.replace(":", "-")))
-        request = {
-            "op": "load",
-            "target": job.choice.target,
-            "configure": job.choice.configure_arguments(),
-            "device": self.settings.device,
-            "dtype": self.settings.dtype,
-        }
+        slot.reported = time.monotonic()
         try:
+            slot.worker = WorkerProcess(
+                "rewardbench_plugin.worker",
+                log=self._log(job.label.replace(":", "-")),
+                interpreter=self.interpreters.get(slot.position),
+                silence=self.settings.silence,
+            )
+            request = load_request(job.choice, self.settings.device, self.settings.dtype)
             slot.worker.send(request, timeout=self.settings.load_timeout)
-        except WorkerDied as death:
+        except (WorkerDied, OSError) as death:
             raise PluginError(f"plugin {job.label!r}: its process could not start: {death}") from None
 
-    def _send_batch(self, slot: _ModelSlot, batch: list[_Item]) -> None:
+    def _send_batch(self, slot: _ModelSlot, batch: list[Item]) -> None:
         assert slot.worker is not None
         slot.current = batch
-        clips = [_clip_json(clip) for item in batch for clip in item.work.clips]
-        arrays = {}
-        base = 0
-        for item in batch:
-            for name, array in item.arrays.items():
-                clip, _, rest = name.partition("/")
-                arrays[f"{base + int(clip)}/{rest}"] = array
-            base += len(item.work.clips)
-        request = {"op": "compare" if slot.job.is_judge else "score", "clips": clips}
+        request, arrays = batch_request(batch, is_judge=slot.job.is_judge)
         try:
             slot.worker.send(request, arrays, timeout=self.settings.score_timeout)
         except WorkerDied as death:
@@ -299,10 +303,11 @@ class LocalEngine:
     def _model_answer(self, slot: _ModelSlot, reply: Message, arrays: Arrays) -> None:
         if not slot.loaded:
             if not reply["ok"]:
-                reason = reply["error"] if reply["type"] == "ValueError" else f"{reply['type']}: {reply['error']}"
-                raise PluginError(f"plugin {slot.job.label!r} cannot be loaded: {reason}")
+                raise PluginError(f"plugin {slot.job.label!r} cannot be loaded: {load_failure(reply)}")
+            assert slot.worker is not None, "its answer was just read"
             slot.loaded = True
             slot.session.device = reply["device"]
+            slot.session.python = (slot.worker.hello or {}).get("python")
             slot.session.packages = reply["packages"]
             return
         batch, slot.current = slot.current, []
@@ -320,7 +325,7 @@ class LocalEngine:
                 slot.position, batch[0].work, f"plugin {slot.job.label!r} raised {reply['type']}: {reply['error']}"
             )
 
-    def _split(self, slot: _ModelSlot, batch: list[_Item]) -> None:
+    def _split(self, slot: _ModelSlot, batch: list[Item]) -> None:
         middle = len(batch) // 2
         slot.retries.extendleft([batch[middle:], batch[:middle]])
 
@@ -350,35 +355,18 @@ class LocalEngine:
         slot.ready.clear()
         slot.retries.clear()
 
-    def _accept(self, slot: _ModelSlot, batch: list[_Item], reply: Message, arrays: Arrays) -> None:
+    def _accept(self, slot: _ModelSlot, batch: list[Item], reply: Message, arrays: Arrays) -> None:
         """Check a batch against the plugin's own card and hand it to the sink."""
-        label, n = slot.job.label, len(batch)
-        values = arrays["p"] if slot.job.is_judge else arrays["values"]
-        raw = arrays.get("raw", values)
-        width = 3 if slot.job.is_judge else len(slot.job.dimensions)
-        for name, array in (("scores", values), ("raw scores", raw)):
-            if array.shape != (n, width):
-                raise PluginError(
-                    f"plugin {label!r} returned {name} of shape {array.shape} for {n} clips where {(n, width)} "
-                    "belongs (clips, dimensions)"
-                )
-        texts = list(reply.get("text") or reply.get("notes") or [])
-        errors = list(reply.get("errors") or [])
-        for name, entries in (("notes", texts), ("errors", errors)):
-            if entries and len(entries) != n:
-                raise PluginError(f"plugin {label!r} returned {len(entries)} {name} for {n} clips")
-        texts = [str(text or "") for text in texts] or [""] * n
-        errors = errors or [None] * n
-        faults = [error or _fault(slot.job, row) for error, row in zip(errors, values, strict=True)]
-        good = [i for i, fault in enumerate(faults) if fault is None]
+        answer = read_answer(slot.job, len(batch), reply, arrays)
+        good = [i for i, fault in enumerate(answer.faults) if fault is None]
         if good:
-            works = [batch[i].work for i in good]
-            self.sink.scored(slot.position, works, values[good], raw[good], [texts[i] for i in good])
+            works, notes = [batch[i].work for i in good], [answer.notes[i] for i in good]
+            self.sink.scored(slot.position, works, answer.values[good], answer.raw[good], notes)
             slot.session.n_scored += len(good)
             self.progress.advance(len(good))
-        for i, fault in enumerate(faults):
+        for item, fault in zip(batch, answer.faults, strict=True):
             if fault is not None:
-                self._fail(slot.position, batch[i].work, f"plugin {label!r}: {fault}")
+                self._fail(slot.position, item.work, f"plugin {slot.job.label!r}: {fault}")
 
     # -- failures and waiting ----------------------------------------------------------------------------------------
 
@@ -397,31 +385,31 @@ class LocalEngine:
         workers = [*busy, *scoring]
         if not workers:
             return
-        deadline = min(worker.deadline for worker in workers)
-        connections = {worker.connection: worker for worker in workers}
-        ready = wait(list(connections), timeout=max(0.0, min(deadline - time.monotonic(), 3600.0)))
-        for connection in ready:
-            worker = connections[connection]  # type: ignore[index]
+        due = min(worker.due for worker in workers) - time.monotonic()
+        ready = wait([worker.fileno() for worker in workers], timeout=max(0.0, min(due, 3600.0)))
+        for worker in workers:
             try:
-                answer = worker.receive()
+                answer = worker.receive() if worker.fileno() in ready else None
             except WorkerDied as death:
                 self._lost(worker, f"its process ended: {death}", scoring, killed=death.killed)
                 continue
-            if answer is None:
-                continue
-            if worker in scoring:
+            if answer is not None and worker in scoring:
                 self._model_answer(scoring[worker], *answer)
-            else:
+            elif answer is not None:
                 self._decoder_answer(worker, *answer)
-        now = time.monotonic()
-        for worker in workers:
-            if worker.request is not None and worker.deadline <= now and worker.connection not in ready:
-                self._lost(worker, self._overdue(worker in scoring), scoring)
+            else:
+                late = worker.overdue(_limit(worker, scoring))
+                if late is not None:
+                    self._lost(worker, late, scoring)
+        self._report_loading(scoring.values())
 
-    def _overdue(self, scoring: bool) -> str:
-        limit = self.settings.score_timeout if scoring else self.settings.decode_timeout
-        option = "--score-timeout" if scoring else "--decode-timeout"
-        return f"no answer within {limit:g} s ({option})"
+    def _report_loading(self, slots: Iterable[_ModelSlot]) -> None:
+        """Say that a model is still loading, so that minutes of silence are no riddle."""
+        now = time.monotonic()
+        for slot in slots:
+            if slot.worker is not None and not slot.loaded and now - slot.reported >= LOADING_SECONDS:
+                slot.reported = now
+                self.progress.message(f"{slot.job.label}: loading the model, {slot.worker.busy_seconds:.0f} s so far")
 
     def _lost(
         self,
@@ -443,26 +431,12 @@ class LocalEngine:
         return None if folder is None else folder / f"{name}-{self._n_logs}.log"
 
 
-def _clip_json(clip: object) -> dict[str, object]:
-    fields = asdict(clip)  # type: ignore[call-overload]
-    fields["metadata"] = dict(fields["metadata"])
-    return dict(fields)
-
-
 def _default_batch(job: Job) -> int:
     return 8 if job.reads_clips else 256
 
 
-def _fault(job: Job, row: np.ndarray) -> str | None:
-    """Why a row of scores breaks the card, or None."""
-    if job.is_judge:
-        if np.isnan(row).all() or (np.all(row >= 0) and abs(float(row.sum()) - 1) < PROBABILITY_SLACK):
-            return None
-        return f"returned {row.tolist()} where probabilities of A, tie and B belong"
-    for name, value in zip(job.dimensions, row.tolist(), strict=True):
-        dimension = job.model.card.dimension(name)
-        if not math.isnan(value) and not dimension.low <= value <= dimension.high:
-            return f"scored {name} {value:g}, outside its declared range [{dimension.low:g}, {dimension.high:g}]"
-        if abs(value) == float("inf"):
-            return f"returned an infinite score for {name}"
-    return None
+def _limit(worker: WorkerProcess, scoring: Mapping[WorkerProcess, _ModelSlot]) -> str | None:
+    """The option that sets the deadline of what this worker is doing, None where there is none (loading)."""
+    if worker not in scoring:
+        return "--decode-timeout"
+    return "--score-timeout" if scoring[worker].loaded else None

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from multiprocessing import Pipe
+from dataclasses import dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from rewardbench_plugin import transport
+
+SILENCE_SECONDS = 120.0
+"""A busy worker sends a heartbeat every second. One that is not heard for so long is stopped, not slow: only a single
+call that keeps Python's lock all the time (a stuck driver, a swapped-out process) silences it."""
 
 
 class WorkerDied(Exception):  # noqa: N818 (what happened, not what broke)
@@ -27,19 +32,38 @@ class WorkerDied(Exception):  # noqa: N818 (what happened, not what broke)
         self.killed = killed
 
 
+@dataclass(frozen=True)
+class Interpreter:
+    """Another Python to run a worker with, and the folder of the packages it is lent."""
+
+    python: Path
+    packages: Path
+
+
 class WorkerProcess:
     """One child process that answers one request at a time on its own connection.
 
-    ``module`` is run as ``python -m module FD`` by ``python`` (default: this interpreter, with this ``sys.path``).
-    What the child prints goes to ``log``.
+    ``module`` is run as ``python -m module FD`` by this interpreter with this ``sys.path``, or by ``interpreter`` with
+    nothing of this process's path. What the child prints goes to ``log``.
+
+    Two limits guard a request. ``deadline`` is for the answer, and heartbeats do not move it: a model that computes
+    for ever is ended there. ``silence`` is for any sign of life, and ends a stopped process long before.
     """
 
-    def __init__(self, module: str, *, log: Path | None, threads: int | None = None, python: str | None = None) -> None:
-        host, child = Pipe(duplex=True)
-        environment = dict(os.environ)
-        if python is None:
-            environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
-            environment["PYTHONSAFEPATH"] = "1"  # a module in the user's folder must not shadow ours
+    def __init__(
+        self,
+        module: str,
+        *,
+        log: Path | None,
+        threads: int | None = None,
+        interpreter: Interpreter | None = None,
+        silence: float = SILENCE_SECONDS,
+    ) -> None:
+        host, child = socket.socketpair()
+        environment = _host_variables() if interpreter is None else _isolated_variables(interpreter)
+        words = [sys.executable, "-m", module, str(child.fileno())]
+        if interpreter is not None:
+            words = [str(interpreter.python), "-m", module, str(child.fileno()), os.getcwd()]
         if threads is not None:
             for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
                 environment[name] = str(threads)
@@ -48,11 +72,13 @@ class WorkerProcess:
         self._log_start = 0 if log is None else log.stat().st_size
         try:
             self._process = subprocess.Popen(
-                [python or sys.executable, "-m", module, str(child.fileno())],
+                words,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
                 env=environment,
+                # Python before 3.11 knows no PYTHONSAFEPATH: it imports from the folder it is started in.
+                cwd=None if interpreter is None else interpreter.packages,
                 pass_fds=(child.fileno(),),
                 start_new_session=True,  # Ctrl-C reaches the host alone, which ends its workers in order
             )
@@ -60,11 +86,18 @@ class WorkerProcess:
             child.close()
             if not isinstance(stream, int):
                 stream.close()
-        self.connection = host
+        self.channel = transport.Channel(host)
+        self.silence = silence
         self.hello: transport.Message | None = None
         self.request: int | None = None
         self.deadline = float("inf")
+        self._timeout = float("inf")
+        self._started = self._heard = time.monotonic()
         self._next = 0
+
+    def fileno(self) -> int:
+        """For ``multiprocessing.connection.wait``."""
+        return self.channel.fileno()
 
     def send(
         self, message: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None, *, timeout: float
@@ -77,34 +110,66 @@ class WorkerProcess:
         assert self.request is None, "a worker answers one request at a time"
         self._next += 1
         try:
-            transport.send(self.connection, {**message, "id": self._next}, arrays)
-        except (BrokenPipeError, ConnectionError, OSError):
+            self.channel.send({**message, "id": self._next}, arrays, timeout=min(timeout, self.silence))
+        except TimeoutError:
+            raise WorkerDied("it does not take its requests any more") from None
+        except OSError:
             raise self._death() from None
         self.request = self._next
-        self.deadline = time.monotonic() + timeout
+        self._started = self._heard = time.monotonic()
+        self._timeout = timeout
+        self.deadline = self._started + timeout
+
+    @property
+    def due(self) -> float:
+        """When (``time.monotonic()``) this worker has to be looked after: at its deadline, or after its silence."""
+        return min(self.deadline, self._heard + self.silence)
+
+    def overdue(self, option: str | None = None) -> str | None:
+        """Why the open request has to be given up now, or None; ``option`` is what sets its deadline."""
+        now = time.monotonic()
+        if self.request is None or now < self.due:
+            return None
+        if now >= self.deadline:
+            return f"no answer within {self._timeout:g} s" + (f" ({option})" if option else "")
+        return f"no sign of life for {self.silence:g} s"
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long the open request has been open."""
+        return time.monotonic() - self._started
 
     def receive(self) -> tuple[transport.Message, transport.Arrays] | None:
-        """The answer to the open request, or None for a greeting. Call when the connection is readable.
+        """The answer to the open request, or None while it is not complete. Never waits.
 
         Raises:
             WorkerDied: if the worker is gone or its answer is not a message of this request.
         """
-        try:
-            message, arrays = transport.receive(self.connection)
-        except (EOFError, ConnectionError, OSError):
-            raise self._death() from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise WorkerDied(f"it sent something that is not a message ({error})") from None
-        if message.get("op") == "hello":
-            if message.get("protocol") != transport.PROTOCOL:
-                raise WorkerDied(f"it speaks protocol {message.get('protocol')}, this host {transport.PROTOCOL}")
-            self.hello = message
-            return None
-        if message.get("id") != self.request:
-            raise WorkerDied(f"it answered request {message.get('id')} where {self.request} was asked")
-        self.request = None
-        self.deadline = float("inf")
-        return message, arrays
+        while True:
+            try:
+                received = self.channel.receive_ready()
+            except (EOFError, OSError):
+                raise self._death() from None
+            except ValueError as error:
+                raise WorkerDied(f"it sent garbage: {error}") from None
+            self._heard = time.monotonic()
+            if received is None:
+                return None
+            message, arrays = received
+            if message.get("op") == "heartbeat":
+                continue
+            if message.get("op") == "hello":
+                if message.get("protocol") != transport.PROTOCOL:
+                    raise WorkerDied(f"it speaks protocol {message.get('protocol')}, this host {transport.PROTOCOL}")
+                self.hello = message
+                continue
+            if self.request is None or message.get("id") != self.request:
+                raise WorkerDied(f"it answered request {message.get('id')} where {self.request} was asked")
+            if not isinstance(message.get("ok"), bool):
+                raise WorkerDied("it sent garbage: an answer that is neither success nor failure")
+            self.request = None
+            self.deadline = float("inf")
+            return message, arrays
 
     def call(
         self, message: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None, *, timeout: float
@@ -117,12 +182,13 @@ class WorkerProcess:
         """
         self.send(message, arrays, timeout=timeout)
         while True:
-            left = self.deadline - time.monotonic()
-            if left <= 0 or not self.connection.poll(left):
-                raise TimeoutError(f"no answer within {timeout:g} s")
-            answer = self.receive()
-            if answer is not None:
-                return answer
+            if wait([self.fileno()], timeout=max(0.0, self.due - time.monotonic())):
+                answer = self.receive()
+                if answer is not None:
+                    return answer
+            late = self.overdue()
+            if late is not None:
+                raise TimeoutError(late)
 
     def _death(self) -> WorkerDied:
         try:
@@ -149,7 +215,7 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self.connection.close()
+        self.channel.close()
 
     def close(self, timeout: float = 10.0) -> transport.Message:
         """Ask the worker to end and return its last message (``peak_memory``); kill it if it does not."""
@@ -158,7 +224,29 @@ class WorkerProcess:
             if self.request is None:
                 message, _ = self.call({"op": "close"}, timeout=timeout)
                 self._process.wait(timeout=timeout)
-        except (WorkerDied, TimeoutError, subprocess.TimeoutExpired, json.JSONDecodeError):
+        except (WorkerDied, TimeoutError, subprocess.TimeoutExpired):
             pass
         self.kill()
         return message
+
+
+def _host_variables() -> dict[str, str]:
+    """Environment variables of a worker that shares this interpreter and its path."""
+    path = os.pathsep.join(p or os.getcwd() for p in sys.path)
+    return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}  # the user's folder must not shadow our modules
+
+
+def _isolated_variables(interpreter: Interpreter) -> dict[str, str]:
+    """Environment variables of a worker with an interpreter of its own: nothing of this process's Python."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "CONDA_"))
+    }
+    binaries = interpreter.python.parent
+    return {
+        **kept,
+        "PATH": os.pathsep.join([str(binaries), kept.get("PATH", os.defpath)]),
+        "VIRTUAL_ENV": str(binaries.parent),
+        "PYTHONPATH": str(interpreter.packages),
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONSAFEPATH": "1",
+    }

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rewardbench.environments import ensure, recipe_of
 from rewardbench.registry import Listeners
 from rewardbench.scoring.local import EngineSettings, LocalEngine, Session
 from rewardbench.scoring.plan import Contents, Failures, Job, Work, missing_requirement, pending_clips
+from rewardbench.scoring.process import Interpreter
 from rewardbench.scoring.progress import Progress
 from rewardbench.scoring.store import Judgement, Score, ScoreStore
 from rewardbench_plugin.clip import Clip
@@ -123,16 +125,22 @@ class Scorer:
     def _run(self, todo: list[Work], phase: str, sink: _ClipSink | _PairSink) -> list[Session | None]:
         if not todo:
             return [None] * len(self.jobs)
+        asked = {position for work in todo for position in work.jobs}
+        interpreters = self._interpreters(asked)
         self.progress.start_phase(phase, sum(len(work.jobs) for work in todo))
-        with LocalEngine(self.jobs, self.settings, self.progress, sink) as engine:
+        with LocalEngine(self.jobs, self.settings, self.progress, sink, interpreters) as engine:
             sessions = engine.run(self._marked(work) for work in todo)
             decode_peak = engine.decode_peak
         self.progress.end_phase()
         for session in sessions:
             if decode_peak:
                 session.peak_memory["decode_resident"] = decode_peak
-        asked = {position for work in todo for position in work.jobs}
         return [session if position in asked else None for position, session in enumerate(sessions)]
+
+    def _interpreters(self, asked: Set[int]) -> dict[int, Interpreter]:
+        """By position, the interpreters of the plugins with an environment of their own, built now where missing."""
+        recipes = {p: recipe_of(self.jobs[p].model.card, self.jobs[p].choice.target) for p in sorted(asked)}
+        return {p: ensure(recipe, self.progress) for p, recipe in recipes.items() if recipe is not None}
 
     def _marked(self, work: Work) -> Work:
         """The work as plugins see it: clips carry their content hash (made when it is their turn, to stay small)."""
