@@ -12,8 +12,8 @@ import numpy as np
 from rewardbench_animereward.character.crops import gallery_picture
 
 LIST = "gallerys.json"
-LISTS = (LIST, f"BLIP/data/{LIST}", f"data/{LIST}")
-"""Where a folder may hold the list; the second is the published layout's."""
+LISTS = (LIST, f"BLIP/data/{LIST}", f"data/{LIST}", f"../{LIST}")
+"""Where the list may be, relative to the folder named; the second is the published layout's."""
 PICTURES = ("", "gallery", "videos")
 """Where the pictures named in the list may lie, relative to the folder."""
 
