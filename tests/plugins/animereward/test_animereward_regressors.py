@@ -214,7 +214,7 @@ def test_a_special_token_in_a_prompt_is_refused(text_video, golden, runs, decode
 @pytest.mark.parametrize(
     ("name", "change", "sentence"),
     [
-        (TEXT, "head_diff.weight", "has no head_diff.weight"),
+        (TEXT, "head_diff.weight", "1 missing: head_diff.weight"),
         (IMAGE, "visual_encoder.blocks.1.mlp.fc2.bias", "1 missing: visual_encoder.blocks.1.mlp.fc2.bias"),
         (TEXT, "text_encoder.encoder.layer.2.output.dense.bias", "1 missing: text_encoder.encoder.layer.2.output"),
         (TEXT, ("text_encoder.embeddings.token_type_embeddings.weight", (2, 128)), "1 unexpected: text_encoder.embed"),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from rewardbench_animereward import published
 from rewardbench_animereward.frames import SAMPLING, standardised
@@ -135,7 +134,7 @@ def read_head(path: Path) -> Any:
     chain = [layers[prefix] for prefix in sorted(layers, key=_natural)]
     shapes = [tuple(layer["weight"].shape) if "weight" in layer else () for layer in chain]
     fits = all(len(s) == 2 for s in shapes) and shapes != [] and shapes[-1][0] == 1
-    if not fits or any(one[0] != two[1] for one, two in zip(shapes, shapes[1:], strict=False)):
+    if not fits or any(one[0] != two[1] for one, two in pairwise(shapes)):
         raise ValueError(f"{path} is not a chain of linear layers that ends in one number: shapes {shapes}")
     return torch.nn.Sequential(*(_linear(layer) for layer in chain))
 

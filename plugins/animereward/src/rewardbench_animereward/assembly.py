@@ -51,7 +51,7 @@ class AssembledReward(RewardModel):
         unknown = sorted(set(self.weights) - {"", *card.weights_parts})
         if unknown:
             raise ValueError(
-                f"animereward:{preset} has no weights part {unknown[0]!r}; its parts are {', '.join(card.weights_parts)}"
+                f"animereward:{preset} has no weights part {unknown[0]!r}; it has {', '.join(card.weights_parts)}"
             )
         self.read_options(self.options)
         self._wanted = (

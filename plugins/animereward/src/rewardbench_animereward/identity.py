@@ -5,19 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rewardbench_animereward.character import CharacterScorer, character_inputs
 from rewardbench_animereward.rating import Rating, Scorer
 from rewardbench_plugin import Clip, Frames
 from rewardbench_plugin.reward import Prepared
-
-try:
-    from rewardbench_animereward.character import CharacterScorer, character_inputs
-except ModuleNotFoundError:  # TODO remove
-    from rewardbench_plugin import FrameSpec, Sampling
-
-    def character_inputs():
-        return FrameSpec("pyav", Sampling(rule="all", count=None))
-
-    CharacterScorer = None
 
 
 class CharacterDimension(Scorer):
@@ -44,9 +35,7 @@ class CharacterDimension(Scorer):
         prefix = "character/"
         own = {name[len(prefix) :]: array for name, array in data.items() if name.startswith(prefix)}
         value, note = self._scorer.score(own)
-        return Rating(float(value), note=note)
+        return Rating(float(value), note=note.removeprefix("character abstains: "))
 
     def unload(self) -> None:
-        close = getattr(self._scorer, "close", None)
-        if close is not None:
-            close()
+        self._scorer.close()

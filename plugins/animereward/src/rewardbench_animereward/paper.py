@@ -40,6 +40,7 @@ CARD = replace(
         "character",
         "gallery",
         "bert",
+        "base",
         "siglip",
         "aesthetic",
         "templates",

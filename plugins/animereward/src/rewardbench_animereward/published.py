@@ -1,8 +1,8 @@
 """Where the released AnimeReward keeps its files: the published layout, and the templates it was trained with.
 
 ``--weights DIR`` names the published folder, either the whole repository (with ``reward/`` inside) or ``reward``
-itself; every part can also be named alone (``--weights motion=FILE``). A part that is a folder in the user's own
-arrangement (``DIR/PART``) is found as well.
+itself; ``--weights base=DIR`` a second one that is looked in after it. Every part can also be named alone (``--weights
+motion=FILE``), or lie in the folder under its own name (``DIR/PART``).
 """
 
 from __future__ import annotations
@@ -102,12 +102,9 @@ def find(weights: Mapping[str, str], part: str, near: Iterable[Path] = ()) -> Pa
 
 def _candidates(weights: Mapping[str, str], part: str, near: Iterable[Path]) -> list[Path]:
     folders: list[Path] = []
-    if "" in weights:
-        root = Path(weights[""])
+    for root in (Path(weights[name]) for name in ("", "base") if name in weights):
         if not root.is_dir():
-            raise ValueError(
-                f"--weights {root} is not a folder; name one part as --weights PART=PATH, e.g. motion=FILE"
-            )
+            raise ValueError(f"--weights {root} is not a folder; name a part as --weights PART=PATH, e.g. motion=FILE")
         folders += [root / "reward", root] if (root / "reward").is_dir() else [root]
     found = [folder / place for folder in folders for place in PLACES[part]] + [folder / part for folder in folders]
     if part in ("bert", "templates"):  # belong to a checkpoint, and are looked for beside it

@@ -11,8 +11,9 @@ from typing import ClassVar
 
 from rewardbench_animereward import VERSION
 from rewardbench_animereward.assembly import AssembledReward
+from rewardbench_animereward.character import character_inputs
 from rewardbench_animereward.frames import DECODED, SQUASHED
-from rewardbench_animereward.identity import CharacterDimension, character_inputs
+from rewardbench_animereward.identity import CharacterDimension
 from rewardbench_animereward.motion import MotionScorer
 from rewardbench_animereward.published import SOURCES, TEMPLATES
 from rewardbench_animereward.rating import Scorer
@@ -59,6 +60,7 @@ CARD = RewardCard(
         "character",
         "gallery",
         "bert",
+        "base",
         "templates",
     ),
     training_data=TRAINED_ON,
