@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from rewardbench.reward_training.network import RewardNetwork, published_state
-from rewardbench.reward_training.prompts import PromptTemplate
+from rewardbench.reward_training.prompts import Wording
 from rewardbench.reward_training.settings import TrainingSettings
 
 _WEIGHTS = (".safetensors", ".bin", ".pth", ".pt", ".index.json", ".gguf", ".h5", ".msgpack")
@@ -24,7 +23,7 @@ def write_checkpoint(
     network: RewardNetwork,
     lm_head: torch.Tensor,
     tokenizer: Any,
-    template: PromptTemplate,
+    wording: Wording,
     dimensions: tuple[str, ...],
     settings: TrainingSettings,
     *,
@@ -39,7 +38,7 @@ def write_checkpoint(
         folder/model_config.json          sections data_config, model_config, peft_lora_config, inference_config
         folder/checkpoint-<step>/model.pth, tokenizer/
         folder/base/                      the base model's config, tokenizer and processor, without weights
-        folder/templates/<name>.txt       the prompt template
+        folder/templates/<name>.txt       the prompt template, where it is ours
 
     A checkpoint that is there already is replaced as a whole, after the new one is written.
 
@@ -61,9 +60,10 @@ def write_checkpoint(
     torch.save(state, own / "model.pth")
     tokenizer.save_pretrained(own / "tokenizer")
     _copy_base(settings.base, partial / "base")
-    (partial / "templates").mkdir()
-    (partial / "templates" / f"{template.name}.txt").write_bytes(template.text.encode())
-    config = model_config(template, dimensions, settings, normalisation, bfloat16)
+    if wording.sha256 is not None:
+        (partial / "templates").mkdir()
+        (partial / "templates" / f"{wording.name}.txt").write_bytes((wording.template.text or "").encode())
+    config = model_config(wording, dimensions, settings, normalisation, bfloat16)
     (partial / "model_config.json").write_text(json.dumps(config, indent=4) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
@@ -71,7 +71,7 @@ def write_checkpoint(
 
 
 def model_config(
-    template: PromptTemplate,
+    wording: Wording,
     dimensions: tuple[str, ...],
     settings: TrainingSettings,
     normalisation: Mapping[str, tuple[float, float]],
@@ -81,17 +81,13 @@ def model_config(
     means = {f"{d}_{what}": v for d in dimensions for what, v in zip(("mean", "std"), normalisation[d], strict=True)}
     return {
         "data_config": {
-            "max_frame_pixels": settings.max_pixels,
-            "min_frame_pixels": settings.min_pixels,
-            "num_frames": settings.num_frames,
-            "fps": settings.fps,
+            **settings.sampling(),
             "p_shuffle_frames": 0.0,
             "p_color_jitter": 0.0,
             "eval_dim": list(dimensions),
-            "prompt_template_type": template.name,
-            "prompt_template_sha256": hashlib.sha256(template.text.encode()).hexdigest(),
+            "prompt_template_type": wording.name,
+            **({} if wording.sha256 is None else {"prompt_template_sha256": wording.sha256}),
             "add_noise": False,
-            "sample_type": "uniform",
             "use_tied_data": settings.objective == "btt",
         },
         "training_args": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from rewardbench.reward_training.examples import Pair, Rated, TrainingData, same_prompt
-from rewardbench.reward_training.inputs import ClipInputs, Prepared, stack
+from rewardbench.reward_training.inputs import ClipInputs, Prepared
 from rewardbench.reward_training.network import RewardNetwork, parameter_groups
 from rewardbench.reward_training.objectives import (
     RewardLoss,
@@ -46,38 +46,35 @@ def group_examples(data: TrainingData, pairs_per_prompt: int) -> list[Example]:
 class Collator:
     """Examples to a batch: the N distinct clips, and either pairs of them (P) or their ratings.
 
-    ``labels`` float32 (P or N, D), NaN where nothing is said; ``pairs`` int64 (P, 2), positions of the clips.
+    ``clips`` are N prepared clips; ``pairs`` int64 (P, 2) are positions in them (a rating uses the first); ``labels``
+    float32 (P, D), NaN where nothing is said.
     """
 
     inputs: ClipInputs
     dimensions: tuple[str, ...]
 
-    def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        clips: dict[tuple[str, str | None], int] = {}
-        prepared: list[Prepared] = []
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
+        at: dict[tuple[str, str | None], int] = {}
+        clips: list[Prepared] = []
 
         def place(clip: Clip) -> int:
             key = (clip.video, clip.prompt)
-            if key not in clips:
-                clips[key] = len(clips)
-                prepared.append(self.inputs.prepare(clip))
-            return clips[key]
+            if key not in at:
+                at[key] = len(clips)
+                clips.append(self.inputs.prepare(clip))
+            return at[key]
 
         pairs, labels = [], []
         for example in (one for group in examples for one in group):
+            said: Mapping[str, float]
             if isinstance(example, Pair):
                 pairs.append((place(example.a), place(example.b)))
-                labels.append([float(example.labels.get(d, math.nan)) for d in self.dimensions])
+                said = example.labels
             else:
-                pairs.append((place(example.clip), 0))
-                labels.append([example.ratings.get(d, math.nan) for d in self.dimensions])
-        batch = stack(prepared, pad_token(self.inputs.tokenizer))
-        return batch | {"pairs": torch.tensor(pairs), "labels": torch.tensor(labels, dtype=torch.float32)}
-
-
-def pad_token(tokenizer: Any) -> int:
-    """The id that batches are padded with; it is masked, so any id does where the tokenizer names none."""
-    return 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
+                pairs.append((place(example.clip),) * 2)
+                said = example.ratings
+            labels.append([float(said.get(d, math.nan)) for d in self.dimensions])
+        return {"clips": clips, "pairs": torch.tensor(pairs), "labels": torch.tensor(labels, dtype=torch.float32)}
 
 
 def objective_loss(settings: TrainingSettings, rewards: Tensor, pairs: Tensor, labels: Tensor) -> RewardLoss:
@@ -101,14 +98,12 @@ class RewardTrainer(Trainer):
     def compute_loss(
         self,
         model: Any,
-        inputs: dict[str, Tensor],
+        inputs: dict[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        inputs = dict(inputs)
-        labels, pairs = inputs.pop("labels"), inputs.pop("pairs")
-        rewards = model(**inputs)
-        loss = objective_loss(self.settings, rewards, pairs, labels).loss
+        rewards = model(inputs["clips"])
+        loss = objective_loss(self.settings, rewards, inputs["pairs"], inputs["labels"]).loss
         return (loss, rewards) if return_outputs else loss
 
     def create_optimizer(self, model: Any = None) -> Any:
@@ -231,8 +226,7 @@ def score_clips(
     with torch.inference_mode(), torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16):
         for start in range(0, len(clips), batch_size):
             part = [inputs.prepare(clip) for clip in clips[start : start + batch_size]]
-            batch = {k: v.to(device) for k, v in stack(part, pad_token(inputs.tokenizer)).items()}
-            rows.append(network(**batch).double().cpu().numpy())
+            rows.append(network(part).double().cpu().numpy())
             if progress is not None:
                 progress("validating", min(start + batch_size, len(clips)), len(clips))
     return np.concatenate(rows)

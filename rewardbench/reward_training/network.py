@@ -1,4 +1,4 @@
-"""The reward model while it is trained: Qwen2-VL without its language head, and a linear reward head."""
+"""The reward model while it is trained: the plugin's Qwen2-VL with a reward head, and what of it is trained."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rewardbench_videoreward.architecture import pixel_statistics
+from rewardbench_videoreward.checkpoint import EMBEDDING, HEAD, PEFT
+from rewardbench_videoreward.network import Network
+from rewardbench_videoreward.tokens import Tokens
 from torch import Tensor, nn
 
 from rewardbench.errors import InputError
+from rewardbench.reward_training.inputs import Prepared
 from rewardbench.reward_training.settings import TrainingSettings
 
 ADAPTER = "default"
 
 
 class RewardNetwork(nn.Module):
-    """Clips to rewards.
+    """Clips to rewards, by the very computation that the plugin scores with.
 
     Attributes:
         backbone: Qwen2-VL's vision encoder and language model.
@@ -25,54 +30,36 @@ class RewardNetwork(nn.Module):
             trained; None where the last token is read.
     """
 
-    def __init__(self, backbone: Any, head_rows: int, special_ids: Sequence[int]) -> None:
+    def __init__(self, backbone: Any, tokens: Tokens, base: Path, head_rows: int, n_dimensions: int) -> None:
         super().__init__()
-        hidden = backbone.config.text_config.hidden_size
+        text = backbone.config.text_config
         self.backbone = backbone
-        self.rm_head = nn.Linear(hidden, head_rows, bias=False)
-        nn.init.normal_(self.rm_head.weight, std=backbone.config.text_config.initializer_range)
-        self.special_ids = tuple(special_ids)
+        self.rm_head = nn.Linear(text.hidden_size, head_rows, bias=False)
+        nn.init.normal_(self.rm_head.weight, std=text.initializer_range)
+        self.special_ids = tokens.rewards
         self.token_rows: nn.Parameter | None = None
+        table = backbone.get_input_embeddings()
         if self.special_ids:
-            table = backbone.get_input_embeddings().weight
-            self.token_rows = nn.Parameter(table[list(self.special_ids)].detach().clone())
+            self.token_rows = nn.Parameter(table.weight[list(self.special_ids)].detach().clone())
+            table.register_forward_hook(self._place_rows)
+        mean, std = pixel_statistics(base)
+        pooling = "special" if self.special_ids else "last"
+        self._reading = {"video_pad": tokens.video_pad, "mean": mean, "std": std, "rewards": tokens.rewards}
+        self._reading |= {"pooling": pooling, "rated": n_dimensions}
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, pixel_values_videos: Tensor, video_grid_thw: Tensor
-    ) -> Tensor:
-        """Rewards (N, D), float32.
+    def forward(self, clips: Sequence[Prepared]) -> Tensor:
+        """Rewards (N, D), float32; positions are one-dimensional, as VideoReward was trained."""
+        network = Network(self.backbone, self.rm_head.weight, **self._reading)
+        states = network.hidden_states([clip.frames for clip in clips], [clip.ids for clip in clips])
+        with torch.autocast(states.device.type, enabled=False):  # a margin in bfloat16 has three digits
+            rows = [network._pool(state.float(), clip.ids) for state, clip in zip(states, clips, strict=True)]
+        return torch.stack(rows)
 
-        Positions count 0, 1, 2 … on all three axes, as VideoReward was trained: a recent transformers would build
-        three-dimensional ones by itself, which gives other scores.
-        """
-        embeddings = self.backbone.get_input_embeddings()(input_ids)
-        if self.token_rows is not None:
-            for row, token in zip(self.token_rows, self.special_ids, strict=True):
-                embeddings = torch.where((input_ids == token)[..., None], row.to(embeddings.dtype), embeddings)
-        n, length = input_ids.shape
-        positions = torch.arange(length, device=input_ids.device).expand(3, n, length)
-        hidden = self.backbone(
-            input_ids=input_ids,
-            inputs_embeds=embeddings,
-            attention_mask=attention_mask,
-            position_ids=positions,
-            pixel_values_videos=pixel_values_videos,
-            video_grid_thw=video_grid_thw,
-            use_cache=False,
-        ).last_hidden_state
-        return self._read(hidden, input_ids, attention_mask)
-
-    def _read(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        rows = torch.arange(len(hidden), device=hidden.device)
-        head = self.rm_head.weight
-        if not self.special_ids:
-            last = hidden[rows, attention_mask.sum(1) - 1]
-            return last.float() @ head.float().T
-        columns = []
-        for d, token in enumerate(self.special_ids):
-            at = (input_ids == token).int().argmax(1)
-            columns.append(hidden[rows, at].float() @ head[d if len(head) > 1 else 0].float())
-        return torch.stack(columns, dim=1)
+    def _place_rows(self, module: nn.Module, arguments: tuple[Tensor, ...], embedded: Tensor) -> Tensor:
+        assert self.token_rows is not None
+        for row, token in zip(self.token_rows, self.special_ids, strict=True):
+            embedded = torch.where((arguments[0] == token)[..., None], row.to(embedded.dtype), embedded)
+        return embedded
 
 
 def read_base(base: Path) -> Any:
@@ -102,16 +89,17 @@ def read_base(base: Path) -> Any:
     return model
 
 
-def build_network(base_model: Any, tokenizer: Any, special_tokens: Sequence[str], n_dimensions: int,
-                  settings: TrainingSettings) -> RewardNetwork:  # fmt: skip
+def build_network(base_model: Any, vocabulary: int, tokens: Tokens, n_dimensions: int, settings: TrainingSettings
+                  ) -> RewardNetwork:  # fmt: skip
     """The network with everything frozen that is not trained.
 
-    The embedding table gets the tokenizer's length, as VideoAlign's script does (a table that was longer shrinks).
+    The embedding table gets the tokenizer's length, ``vocabulary``, as VideoAlign's script does (a table that was
+    longer shrinks).
     """
-    base_model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    base_model.resize_token_embeddings(vocabulary, mean_resizing=False)
     backbone = base_model.model
-    special_ids = tokenizer.convert_tokens_to_ids(list(special_tokens))
-    network = RewardNetwork(backbone, 1 if settings.head == "shared" else n_dimensions, special_ids)
+    rows = 1 if settings.head == "shared" else n_dimensions
+    network = RewardNetwork(backbone, tokens, settings.base, rows, n_dimensions)
     backbone.requires_grad_(False)
     if settings.language == "lora":
         _add_lora(backbone, settings)
@@ -156,11 +144,11 @@ def published_state(network: RewardNetwork, lm_head: Tensor) -> Iterator[tuple[s
     Those are transformers' names up to 4.51 (``visual.``, ``model.``, ``lm_head``), behind ``base_model.model.`` where
     LoRA stays unmerged; the table of embeddings holds the trained rows of the special tokens.
     """
-    prefix = "base_model.model." if any(".lora_A." in name for name, _ in network.named_parameters()) else ""
+    prefix = PEFT if any(".lora_A." in name for name, _ in network.named_parameters()) else ""
     tied = lm_head.data_ptr() == network.backbone.get_input_embeddings().weight.data_ptr()
     for name, value in network.backbone.state_dict().items():
         old = name.replace("language_model.", "model.", 1) if name.startswith("language_model.") else name
-        if old == "model.embed_tokens.weight" and network.token_rows is not None:
+        if old == EMBEDDING and network.token_rows is not None:
             table = value.clone()
             table[list(network.special_ids)] = network.token_rows.detach().to(table)
             yield prefix + old, table
@@ -168,4 +156,4 @@ def published_state(network: RewardNetwork, lm_head: Tensor) -> Iterator[tuple[s
         else:
             yield prefix + old, value
     yield prefix + "lm_head.weight", lm_head
-    yield prefix + "rm_head.weight", network.rm_head.weight
+    yield prefix + HEAD, network.rm_head.weight

@@ -142,6 +142,16 @@ class TrainingSettings:
         if (self.template == "short") != (self.templates is None):
             raise InputError("--template NAME and --templates DIR go together: they choose a published template")
 
+    def sampling(self) -> dict[str, Any]:
+        """What the model sees of a clip, as ``data_config`` of a checkpoint states it."""
+        return {
+            "max_frame_pixels": self.max_pixels,
+            "min_frame_pixels": self.min_pixels,
+            "num_frames": self.num_frames,
+            "fps": self.fps,
+            "sample_type": "uniform",
+        }
+
     def record(self) -> dict[str, Any]:
         """All choices as JSON values."""
         return {name: _plain(value) for name, value in asdict(self).items()}

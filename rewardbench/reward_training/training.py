@@ -20,7 +20,7 @@ from rewardbench.reward_training.examples import (
     read_examples,
     split_by_prompt,
 )
-from rewardbench.reward_training.prompts import order_dimensions, short_template
+from rewardbench.reward_training.prompts import order_dimensions, published_wording, short_wording
 from rewardbench.reward_training.settings import TrainingSettings
 from rewardbench.reward_training.validation import normalise, validate
 from rewardbench_plugin.clip import Clip
@@ -89,18 +89,17 @@ def _train(
     bfloat16 = (settings.dtype or ("float32" if device == "cpu" else "bfloat16")) == "bfloat16"
 
     dimensions, blind = order_dimensions(training.dimensions, settings.context_dimensions)
-    template = short_template(dimensions, blind, settings.reward_token)
+    if settings.templates is None:
+        wording = short_wording(dimensions, blind, settings.reward_token)
+    else:
+        wording = published_wording(settings.template, dimensions, settings.reward_token, settings.templates)
     base_model = read_base(settings.base)
     tokenizer = transformers.AutoTokenizer.from_pretrained(settings.base)
-    tokenizer.add_special_tokens({"additional_special_tokens": list(template.special_tokens)})
-    network = build_network(base_model, tokenizer, template.special_tokens, len(dimensions), settings)
-    prepare = clip_inputs.ClipInputs(
-        tokenizer,
-        clip_inputs.read_chat_template(settings.base),
-        template,
-        clip_inputs.ImageSettings.read(settings.base),
-        clip_inputs.frame_spec(settings),
-    )
+    tokenizer.add_special_tokens({"additional_special_tokens": list(wording.special_tokens)})
+    tokens = clip_inputs.tokens_of(tokenizer, settings.base, wording.special_tokens)
+    network = build_network(base_model, len(tokenizer), tokens, len(dimensions), settings)
+    spec, vision = clip_inputs.frame_spec(settings), base_model.config.vision_config
+    prepare = clip_inputs.ClipInputs(tokens, wording.template, spec, vision)
     states = settings.out / "state"
     steps = run_loop(
         network,
@@ -122,7 +121,7 @@ def _train(
         network,
         base_model.lm_head.weight,
         tokenizer,
-        template,
+        wording,
         dimensions,
         settings,
         step=steps,
