@@ -19,7 +19,7 @@ RESIZE_FILTERS = (
     "pil-bilinear",
     "pil-box",
 )
-SAMPLING_RULES = ("all", "count", "count-repeat", "stride", "fps", "head", "middle", "windows")
+SAMPLING_RULES = ("all", "count", "count-repeat", "stride", "fps", "head", "middle", "windows", "seconds")
 ROUNDING_RULES = ("floor", "round", "half-even")
 
 
@@ -63,7 +63,10 @@ class Sampling:
     * ``rule="windows"``: the pool is first thinned to ``fps`` frames a second (``n * fps / video_fps``, rounded down,
       at ``linspace(0, n - 1, …)``); of these, ``count / multiple`` windows of ``multiple`` consecutive ones each, their
       centres spread over the thinned clip (VideoAlign's ``multi_pts``). Windows of a short clip overlap, so indices
-      may repeat and step back. A clip with fewer than ``multiple + 1`` thinned frames is refused.
+      may repeat and step back. A clip with fewer than ``multiple + 1`` thinned frames is refused;
+    * ``rule="seconds"``: for each whole second from 0 to the last frame's time (rounded half to even) the frame
+      nearest in time, the earlier of two as near, at most ``count``; below one frame a second frames repeat
+      (CogVLM2-Video's and VisionReward's ``chat`` strategy).
 
     Positions become indices by ``rounding``: ``floor``, ``round`` (half away from zero) or ``half-even``.
     """
@@ -92,16 +95,18 @@ class Sampling:
         if self.rule == "windows":
             self._check_windows()
 
-    def indices(self, total: int, video_fps: float) -> np.ndarray:
+    def indices(self, total: int, video_fps: float, pts: Optional[np.ndarray] = None) -> np.ndarray:
         """Frame indices, int64 (K,), for a clip of ``total`` decodable frames at ``video_fps``; ascending, but for
-        ``windows``."""
+        ``windows``.
+
+        ``pts`` float64 (total,) are the frames' times in seconds; only ``seconds`` looks at them, and takes a regular
+        grid from 0 where they are None.
+        """
         if total < 1:
             raise ValueError("a clip without frames cannot be sampled")
         pool = total if self.max_frames is None else min(total, self.max_frames)
-        if self.rule == "fps":
-            return self._spread(pool, self._fps_count(pool, video_fps))
-        if self.rule == "windows":
-            return self._windows(pool, video_fps)
+        if self.rule in ("fps", "windows", "seconds"):
+            return self._by_time(pool, video_fps, pts)
         k = int(self.count or 1)
         if self.rule == "count-repeat":
             return self._spread(pool, k)
@@ -110,6 +115,13 @@ class Sampling:
         if self.rule in ("head", "middle"):
             return np.arange(k, dtype=np.int64) + ((pool - k) // 2 if self.rule == "middle" else 0)
         return self._spread(pool, k) if self.rule == "count" else self._round(np.arange(k) * (pool / k))
+
+    def _by_time(self, pool: int, video_fps: float, pts: Optional[np.ndarray]) -> np.ndarray:
+        if self.rule == "seconds":
+            return self._nearest(_grid(pool, video_fps) if pts is None else pts[:pool])
+        if self.rule == "windows":
+            return self._windows(pool, video_fps)
+        return self._spread(pool, self._fps_count(pool, video_fps))
 
     def _fps_count(self, pool: int, video_fps: float) -> int:
         """How many frames the ``fps`` rule takes (qwen-vl-utils' ``smart_nframes``)."""
@@ -141,6 +153,13 @@ class Sampling:
         windows: np.ndarray = grid[(centres[:, None] + np.arange(-half, half)).reshape(-1)]
         return windows
 
+    def _nearest(self, pts: np.ndarray) -> np.ndarray:
+        times = pts.astype(np.float32)  # the reader of the published scripts gives float32, which decides ties
+        last = max(0, int(np.rint(times.max())))
+        seconds = np.arange(min(last + 1, int(self.count or 1)), dtype=np.float32)
+        nearest: np.ndarray = np.array([np.abs(times - second).argmin() for second in seconds], dtype=np.int64)
+        return nearest
+
     def _spread(self, pool: int, count: int) -> np.ndarray:
         return self._round(np.linspace(0, pool - 1, count))
 
@@ -167,6 +186,13 @@ def _linspace32(start: int, stop: int, count: int) -> np.ndarray:
     number = np.arange(count, dtype=np.float64)
     spread = np.where(number < count // 2, start + step * number, stop - step * number[::-1])
     return spread.astype(np.float32)
+
+
+def _grid(total: int, video_fps: float) -> np.ndarray:
+    if not video_fps > 0:
+        raise ValueError("sampling by seconds needs the clip's frame rate, which its container does not state")
+    times: np.ndarray = np.arange(total) / video_fps
+    return times
 
 
 @dataclass(frozen=True)

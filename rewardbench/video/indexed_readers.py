@@ -101,7 +101,7 @@ def _collect(
         )
     fps = frame_rate(packets.pts, packets.header_fps)
     try:
-        wanted = {spec: spec.sampling.indices(count, fps) for spec in specs}
+        wanted = {spec: spec.sampling.indices(count, fps, packets.pts) for spec in specs}
     except ValueError as error:
         raise ClipError(f"{path}: {error}") from None
     numbers = sorted({int(i) for indices in wanted.values() for i in indices})

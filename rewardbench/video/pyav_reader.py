@@ -56,25 +56,25 @@ def read(path: str, specs: Sequence[FrameSpec], threads: int | None) -> dict[Fra
     clip decoded a second time.
     """
     kept: dict[FrameSpec, dict[int, np.ndarray]] = {spec: {} for spec in specs}
-    known: tuple[int, float] | None = None
+    known: tuple[int, float, np.ndarray | None] | None = None
 
     def plan(declared: int, rate: float | None) -> Wanted:
-        total, fps = known or _predict(path, declared, rate)
+        total, fps, pts = known or (*_predict(path, declared, rate), None)
         missing: dict[int, list[FrameSpec]] = {}
         for spec in specs:
-            for index in np.unique(_sample(spec, total, fps, path)):
+            for index in np.unique(_sample(spec, total, fps, path, pts)):
                 if int(index) not in kept[spec]:
                     missing.setdefault(int(index), []).append(spec)
         return missing
 
     for _ in range(3):
         timeline = _decode(path, plan, kept, threads)
-        known = max(timeline.total, 1), timeline.fps or 25.0
+        known = max(timeline.total, 1), timeline.fps or 25.0, timeline.pts if timeline.total else None
         if timeline.incomplete and threads != 1:  # frame threads lose good frames around a damaged packet
             threads = 1
             kept = {spec: {} for spec in specs}
             continue
-        wanted = {spec: _sample(spec, timeline.total, timeline.fps, path) for spec in specs}
+        wanted = {spec: _sample(spec, timeline.total, timeline.fps, path, timeline.pts) for spec in specs}
         if all(int(index) in kept[spec] for spec in specs for index in wanted[spec]):
             if timeline.note:
                 log.warning("%s: %s", path, timeline.note)
@@ -82,9 +82,9 @@ def read(path: str, specs: Sequence[FrameSpec], threads: int | None) -> dict[Fra
     raise ClipError(f"{path}: decodes to another number of frames each time")
 
 
-def _sample(spec: FrameSpec, total: int, fps: float, path: str) -> np.ndarray:
+def _sample(spec: FrameSpec, total: int, fps: float, path: str, pts: np.ndarray | None) -> np.ndarray:
     try:
-        return spec.sampling.indices(total, fps)
+        return spec.sampling.indices(total, fps, pts)
     except ValueError as error:
         raise ClipError(f"{path}: {error}") from None
 

@@ -161,6 +161,44 @@ def test_windows_that_cannot_be_cut_are_refused(fields) -> None:
         Sampling("windows", **fields)
 
 
+def nearest_to_seconds(times: list[float], most: int) -> list[int]:
+    """The rule in plain words: for every whole second up to the last time, rounded, the first nearest frame."""
+    chosen: list[int] = []
+    for second in range(round(max(times)) + 1):
+        if len(chosen) < most:
+            nearest = min(times, key=lambda time, second=second: abs(time - second))
+            chosen.append(times.index(nearest))
+    return chosen
+
+
+@given(
+    st.lists(st.floats(0, 40, width=32), min_size=1, max_size=60, unique=True).map(sorted),
+    st.integers(1, 30),
+)
+def test_seconds_take_the_nearest_frame_in_time(times, most) -> None:
+    floats = list(np.array(times, np.float32))  # distances in float32, as the published reader gives them
+    found = Sampling("seconds", count=most).indices(len(times), 0.0, np.array(times, np.float64))
+    assert found.dtype == np.int64
+    assert found.tolist() == nearest_to_seconds(floats, most)
+
+
+@pytest.mark.parametrize(
+    ("total", "fps", "expected"),
+    [
+        (49, 16, [0, 16, 32, 48]),
+        (60, 16, [0, 16, 32, 48, 59]),
+        (29, 24, [0, 24]),
+        (1, 8, [0]),
+        (25, 12.5, [0, 13, 24]),  # 0.96 s and 1.04 s are as near to 1 s, but not in float32
+        (3, 0.5, [0, 0, 1, 1, 2]),
+        (2000, 30, [30 * second for second in range(24)]),
+    ],
+)
+def test_seconds_on_a_regular_grid(total, fps, expected) -> None:
+    assert Sampling("seconds", count=24).indices(total, fps).tolist() == expected
+    assert Sampling("seconds", count=24).indices(total, fps, np.arange(total) / fps).tolist() == expected
+
+
 @given(st.integers(1, 300), st.integers(1, 50))
 def test_middle_is_centred_and_head_is_first(total, count) -> None:
     middle, head = (
@@ -193,6 +231,7 @@ def test_rounding_rules_differ_at_halves() -> None:
         (lambda: Sampling(max_frames=0), "at least 1"),
         (lambda: Sampling().indices(0, 24.0), "without frames"),
         (lambda: Sampling("fps", fps=2.0).indices(10, 0.0), "frame rate"),
+        (lambda: Sampling("seconds").indices(10, 0.0), "frame rate"),
         (Size, "exactly one of"),
         (lambda: Size(height=3), "go together"),
         (lambda: Size(short_side=3, long_side=3), "exactly one of"),

@@ -139,6 +139,15 @@ def test_variable_rate_keeps_every_time(odd_clips) -> None:
     assert np.array_equal(np.rint(gaps), np.random.default_rng(3).integers(300, 1500, 48)[:47])
 
 
+def test_seconds_follow_the_frames_times_not_the_average_rate(odd_clips, tools, reader) -> None:
+    clip = odd_clips["variable frame rate"]
+    times = one(clip.path).pts
+    frames = one(clip.path, Sampling("seconds", count=24), reader)
+    expected = [int(np.abs(times - second).argmin()) for second in range(round(times[-1]) + 1)]
+    assert frames.indices.tolist() == expected
+    assert seen(tools, frames.rgb) == [clip.numbers[i] for i in expected]
+
+
 def test_damage_in_the_middle_is_the_same_for_any_number_of_threads(tmp_path, tools, odd_clips, caplog) -> None:
     path = tools.patch(odd_clips["plain mp4"].path, tmp_path / "damaged.mp4", tools.damage)
     alone, default = one(path, threads=1), one(path)
