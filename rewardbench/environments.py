@@ -38,7 +38,7 @@ RECORD = "environment.json"
 LOG = "build.log"
 TAIL = 400
 """Characters of uv's last words that an error quotes."""
-_SHOWN = re.compile(r"^(Resolved|Prepared|Installed|Using C?Python|Downloading .*\((\d{3,}\.\d+MiB|.*GiB)\))")
+_SHOWN = re.compile(r"^(Resolved|Prepared|Installed|Using CPython|Downloading .*\((\d{3,}\.\d+MiB|.*GiB)\))")
 _GLYPHS = re.compile("[×│╰─▶├┬]+")
 
 
