@@ -43,7 +43,6 @@ class Qwen2VLInputs:
     """
 
     def __init__(self, folder: Path, least: int, most: int) -> None:
-        self.folder = folder
         self.config = read_json(folder / "config.json")
         saved = read_json(folder / "preprocessor_config.json")
         size = saved.get("size") or {}
