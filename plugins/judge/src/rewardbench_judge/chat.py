@@ -87,6 +87,7 @@ class VideoChat:
             eos_token_id=own.eos_token_id,
             pad_token_id=own.pad_token_id if own.pad_token_id is not None else self._processor.tokenizer.pad_token_id,
         )
+        self._model.generation_config = self._settings  # generate() fills what is unset from the model's own
         self._control = [str(token) for token in self._processor.tokenizer.added_tokens_encoder]
 
     def __call__(self, question: Question) -> str:

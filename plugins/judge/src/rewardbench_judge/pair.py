@@ -72,7 +72,9 @@ class PairJudge(PairwiseJudge):
         if self._viewing.first_frame == "clip":
             raise ValueError("--option first_frame=clip: a pair has no one first frame; use auto, image or none")
         about = choice(self.options, "about", "overall", ABOUT)
-        self._about = WHOLE if about == "overall" else f"in which of the two it is better {ASPECTS[about].about}"
+        self._about = (
+            WHOLE if about == "overall" else f"which of the two is better in this respect: {ASPECTS[about].about}"
+        )
         self.card = replace(
             CARD,
             inputs={"verdict": self._viewing.spec},
