@@ -123,7 +123,9 @@ class WorkerProcess:
     @property
     def due(self) -> float:
         """When (``time.monotonic()``) this worker has to be looked after: at its deadline, or after its silence."""
-        return min(self.deadline, self._heard + self.silence)
+        # Heartbeats begin after the greeting; before it an interpreter starts, which a loaded machine may slow down.
+        silence = self.silence if self.hello is not None else max(self.silence, SILENCE_SECONDS)
+        return min(self.deadline, self._heard + silence)
 
     def overdue(self, option: str | None = None) -> str | None:
         """Why the open request has to be given up now, or None; ``option`` is what sets its deadline."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import List
-
 from rewardbench_plugin.hooks import RewardManifest, hookimpl
 
 VERSION = "1.0"
