@@ -141,7 +141,8 @@ def position_consistency(said_ab: ArrayLike, said_ba: ArrayLike) -> PositionCons
         InputError: unequal lengths.
     """
     ab, ba = np.asarray(said_ab, dtype=np.float64), np.asarray(said_ba, dtype=np.float64)
-    same_length(len(ab), len(ba), "verdicts in the other order")
+    if len(ab) != len(ba):
+        raise InputError(f"{len(ab)} verdicts with A first came with {len(ba)} with B first.")
     both = ~(np.isnan(ab) | np.isnan(ba))
     change, n = (ab - ba)[both], int(both.sum())
     return PositionConsistency(
