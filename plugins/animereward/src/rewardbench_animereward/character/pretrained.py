@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ def load_folder(model: Any, folder: Path, what: str, device: str, dtype: Any) ->
     """
     if not (folder / "config.json").is_file():
         raise ValueError(f"{what} is missing: {folder} holds no config.json; put the published model folder there")
+    kind = _kind(folder / "config.json")
+    if not model.config_class.model_type.startswith(kind):  # SAM 2's folders call themselves sam2 or sam2_video
+        raise ValueError(f"{folder} holds a model of type {kind}, not {what}")
     try:
         loaded, report = model.from_pretrained(
             folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
@@ -35,3 +39,10 @@ def load_folder(model: Any, folder: Path, what: str, device: str, dtype: Any) ->
     if problems:
         raise ValueError(f"{folder} is not a {what} checkpoint of its own configuration: {'; '.join(problems)}")
     return loaded.to(device=device, dtype=dtype).eval().requires_grad_(False)
+
+
+def _kind(file: Path) -> str:
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["model_type"])
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{file} is no configuration of transformers: it names no model_type") from None
