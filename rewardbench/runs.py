@@ -58,7 +58,7 @@ from rewardbench.scoring.local import EngineSettings, Session
 from rewardbench.scoring.plan import Job, check_inputs
 from rewardbench.scoring.progress import Progress, Silent
 from rewardbench.scoring.scorer import Pair, Scorer
-from rewardbench.scoring.store import ScoreStore
+from rewardbench.scoring.store import Score, ScoreStore
 from rewardbench.scoring.table import (
     ClipScores,
     PairMargin,
@@ -76,6 +76,7 @@ RESULT_FILE = "result.json"
 ENGINES = ("local",)
 DEFAULT_BENCHMARK = "anime-probe"
 SOME_FAILED = 3
+MOST_ABSTENTIONS_SAID = 10
 
 ScoreMap = tuple[tuple[str, str], ...]
 
@@ -499,17 +500,36 @@ def score_clips(settings: ScoreSettings, progress: Progress | None = None) -> li
     with unfinished_store(job, clips.values()) as store, tempfile.TemporaryDirectory() as logs:
         scorer = Scorer([job], store, _engine_settings(settings, Path(logs)), progress, listeners)
         scorer.score_clips(clips)
+        _say_abstentions(scorer, clips.values(), progress)
         return [_scored_row(scorer, clip) for clip in clips.values()]
+
+
+def _say_abstentions(scorer: Scorer, clips: Iterable[Clip], progress: Progress) -> None:
+    """Why a model gave no score in some dimension: one line for each of the first clips, in the model's words."""
+    said = 0
+    for clip in clips:
+        notes = [s.note for s in _scores_of(scorer, clip).values() if s.note and s.value is None]
+        for note in dict.fromkeys(notes):
+            said += 1
+            if said <= MOST_ABSTENTIONS_SAID:
+                progress.message(f"{clip.metadata.get('name', clip.video)}: {note}")
+    if said > MOST_ABSTENTIONS_SAID:
+        progress.message(f"… and {said - MOST_ABSTENTIONS_SAID:,} more abstentions")
+
+
+def _scores_of(scorer: Scorer, clip: Clip) -> dict[str, Score]:
+    """Stored scores by dimension."""
+    (job,) = scorer.jobs
+    content = scorer.contents.of(clip, job)
+    if content is None:
+        return {}
+    keys = {d: job.score_key(d, content[0], clip, content[1]) for d in job.dimensions}
+    return {d: score for d, key in keys.items() if (score := scorer.store.score(key)) is not None}
 
 
 def _scored_row(scorer: Scorer, clip: Clip) -> dict[str, Any]:
     """What ``rewardbench score`` says of one clip."""
-    (job,) = scorer.jobs
-    content = scorer.contents.of(clip, job)
-    found = {}
-    if content is not None:
-        keys = {d: job.score_key(d, content[0], clip, content[1]) for d in job.dimensions}
-        found = {d: score for d, key in keys.items() if (score := scorer.store.score(key)) is not None}
+    found = _scores_of(scorer, clip)
     return {
         "video": clip.metadata.get("name", clip.video),
         "prompt": clip.prompt,

@@ -67,6 +67,8 @@ class RewardModel:
     """Names that ``--option NAME=VALUE`` may set; anything else is refused by the host."""
     device: Optional[str] = None
     """Set by :meth:`load` where the model computes elsewhere than it was told (a numpy model: ``cpu``)."""
+    load_message: Optional[str] = None
+    """Set by :meth:`load` where the user should know how it went (``loaded one after the other``); shown once."""
     per_pair: bool = False
     """True: clips are handed over per pair and side, with ``row``, ``side`` and, where the benchmark has the column,
     ``pair_id`` in their metadata."""

@@ -182,7 +182,7 @@ class ModelServer:
             for name in ("torch", "transformers", "open_clip", "numpy")
             if name in sys.modules
         }
-        return {"device": model.device or device, "packages": packages}, None
+        return {"device": model.device or device, "packages": packages, "message": model.load_message}, None
 
     def score(self, message: transport.Message, arrays: transport.Arrays) -> Reply:
         assert self.model is not None

@@ -309,6 +309,8 @@ class LocalEngine:
             slot.session.device = reply["device"]
             slot.session.python = (slot.worker.hello or {}).get("python")
             slot.session.packages = reply["packages"]
+            if reply.get("message"):
+                self.progress.message(f"{slot.job.label}: {reply['message']}")
             return
         batch, slot.current = slot.current, []
         if reply["ok"]:

@@ -236,15 +236,17 @@ def test_overall_abstains_where_one_of_six_does() -> None:
     [(40, "auto", True), (20, "auto", False), (40, "together", True), (99, "one_by_one", False)],
 )
 def test_free_memory_decides_and_one_by_one_is_said(
-    monkeypatch: pytest.MonkeyPatch, capfd, free: int, choice: str, together: bool
+    monkeypatch: pytest.MonkeyPatch, free: int, choice: str, together: bool
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free << 30, 80 << 30))
     needed = {"smoothness": 17 << 30, "appeal": 17 << 30, "motion": 1 << 30}
-    assert choose(choice, "cuda:0", needed) is together
-    said = capfd.readouterr().err
-    assert ("need 35.0 GiB of GPU memory together and 20.0 GiB are free: they are loaded one after" in said) == (
-        choice == "auto" and not together
-    )
+    found, said = choose(choice, "cuda:0", needed)
+    assert found is together
+    if choice == "auto" and not together:
+        assert said is not None
+        assert "need 35.0 GiB of GPU memory together and 20.0 GiB are free: they are loaded one after" in said
+    else:
+        assert said is None
 
 
 @pytest.mark.parametrize(
@@ -266,7 +268,7 @@ def test_the_choice_reads_the_size_of_the_weights(monkeypatch: pytest.MonkeyPatc
     assert tensor_bytes(tmp_path / "model.safetensors", 2) == 2 * 1024
     assert tensor_bytes(tmp_path, 4) == 4 * 1024 + (tmp_path / "more.pth").stat().st_size
     asked: list[dict[str, int]] = []
-    monkeypatch.setattr(residency, "choose", lambda option, device, needed: asked.append(dict(needed)) or True)
+    monkeypatch.setattr(residency, "choose", lambda option, device, needed: asked.append(dict(needed)) or (True, None))
     scorers = [Stub("motion", 1.0, set(), []), Stub("appeal", 1.0, set(), [])]
     monkeypatch.setattr(Stub, "weight_paths", lambda self: (tmp_path / "model.safetensors",))
     monkeypatch.setattr(Stub, "preferred", "bfloat16")

@@ -110,8 +110,10 @@ def test_the_command_gives_the_reference_s_scores(folder: Path, wanted, tmp_path
     words += ["--weights", str(folder), "--device", "cpu", "--dtype", "float32", "--format", "json"]
     words += ["--option", "round_digits=3", "--workers", "1"]
     assert main([*words, *(word for d in FIVE for word in ("--dimension", d))]) == 0
-    rows = json.loads(capfd.readouterr().out)
+    printed = capfd.readouterr()
+    rows = json.loads(printed.out)
     assert len(rows) == len(wanted)
+    assert printed.err.count("image_video abstains: the clip has no first-frame image") == 3
     for row, (clip, expected) in zip(rows, wanted, strict=True):
         assert row["error"] is None
         compare(row["scores"], expected, clip)

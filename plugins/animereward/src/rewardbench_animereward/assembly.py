@@ -114,6 +114,7 @@ class AssembledReward(RewardModel):
         """
         self._complete()
         self._residence = Residence(list(self._scorers.values()), device, dtype, self.residency)
+        self.load_message = self._residence.message
         try:
             self._residence.load()
         except BaseException:

@@ -24,7 +24,7 @@ class Residence:
     def __init__(self, scorers: Sequence[Scorer], device: str, dtype: str | None, residency: str) -> None:
         self._scorers, self._device, self._dtype = tuple(scorers), device, dtype
         needed = {scorer.dimension: _needed(scorer, dtype) for scorer in scorers} if device != "cpu" else {}
-        self.together = len(scorers) < 2 or choose(residency, device, needed)
+        self.together, self.message = choose(residency, device, needed) if len(scorers) > 1 else (True, None)
         self._loaded: list[Scorer] = []
 
     def load(self) -> None:
@@ -64,8 +64,8 @@ class Residence:
         self._loaded.append(scorer)
 
 
-def choose(residency: str, device: str, needed: Mapping[str, int]) -> bool:
-    """True where all scorers are kept loaded; says on standard error where they are loaded one after the other.
+def choose(residency: str, device: str, needed: Mapping[str, int]) -> tuple[bool, str | None]:
+    """Whether all scorers are kept loaded; and a sentence where they are not, though nobody asked for that.
 
     Args:
         needed: bytes per dimension, weights and working memory.
@@ -74,25 +74,21 @@ def choose(residency: str, device: str, needed: Mapping[str, int]) -> bool:
         ValueError: where the GPU has too little free memory for what was asked.
     """
     if not device.startswith("cuda") or residency == "one_by_one":
-        return residency != "one_by_one"
+        return residency != "one_by_one", None
     import torch
 
     total, (largest, most) = sum(needed.values()), max(needed.items(), key=lambda pair: pair[1])
     if residency == "together":
         require_memory(device, total, ", ".join(needed), "leave out --option residency=together")
-        return True
+        return True, None
     free, _ = torch.cuda.mem_get_info(device)
     if total <= free:
-        return True
+        return True, None
     require_memory(device, most, largest, ADVICE)
-    print(
-        f"animereward: {', '.join(needed)} need {total / 2**30:.1f} GiB of GPU memory together and "
-        f"{free / 2**30:.1f} GiB are free: they are loaded one after the other for each batch "
-        "(a larger --batch-size loads them less often)",
-        file=sys.stderr,
-        flush=True,
+    return False, (
+        f"{', '.join(needed)} need {total / 2**30:.1f} GiB of GPU memory together and {free / 2**30:.1f} GiB are free: "
+        "they are loaded one after the other for each batch (a larger --batch-size loads them less often)"
     )
-    return False
 
 
 def _needed(scorer: Scorer, dtype: str | None) -> int:
