@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from rewardbench.environments import recipe_of
 from rewardbench.errors import InputError, PluginError
 from rewardbench.registry import choose_reward
-from rewardbench_plugin.clip import Clip, Frames, FrameSpec
+from rewardbench_plugin.clip import PATH, Clip, Frames, FrameSpec
 from rewardbench_plugin.reward import Item, PairwiseJudge, RewardModel
 from rewardbench_plugin.worker import resolve_device
 
@@ -67,6 +68,8 @@ class LoadedReward:
         Sampling and resizing are those of the model's own frame specs, without a round trip through a video codec.
         ``images`` holds N paths of first-frame images (or None) for models that look at them.
         """
+        if PATH in self.model.card.inputs_of(self.dimensions):
+            raise InputError(f"plugin {self.model.card.name!r} opens video files itself; give it paths, not frames")
         specs = self.model.card.frame_specs(self.model.dimensions)
 
         def sample(
@@ -141,7 +144,7 @@ def load_reward(
     batch_size: int = CLIPS_AT_ONCE,
     **options: Any,
 ) -> LoadedReward:
-    """Load a reward model into this process.
+    """Load a reward model into this process; one that needs another environment, into a process of its own.
 
     Args:
         name: plugin name, ``NAME`` or ``NAME:PRESET``.
@@ -157,15 +160,21 @@ def load_reward(
     parts = weights if isinstance(weights, Mapping) else {} if weights is None else {"": os.fspath(weights)}
     spec = name if preset is None else f"{name}:{preset}"
     texts = {key: str(value) for key, value in options.items()}
-    _, model = choose_reward(spec, weights=parts, options=texts, dimensions=dimensions, seed=seed)
+    choice, model = choose_reward(spec, weights=parts, options=texts, dimensions=dimensions, seed=seed)
     if isinstance(model, PairwiseJudge):
         raise PluginError(f"plugin {name!r} compares two clips; it cannot score one")
+    recipe = recipe_of(model.card, choice.target)
+    if recipe is not None:
+        from rewardbench.scoring.isolated import IsolatedReward
+
+        model = IsolatedReward(choice, model, recipe)
     try:
-        resolved = resolve_device(device)
+        # An isolated model finds its device with its own torch.
+        resolved = device if recipe is not None else resolve_device(device)
         model.load(resolved, dtype, model.weights, model.options)
     except (ValueError, OSError) as error:
         raise PluginError(f"plugin {name!r} cannot be loaded: {error}") from error
-    return LoadedReward(model, resolved, batch_size)
+    return LoadedReward(model, model.device or resolved, batch_size)
 
 
 def as_reward_fn(

@@ -94,6 +94,7 @@ class WorkerProcess:
         self._timeout = float("inf")
         self._started = self._heard = time.monotonic()
         self._next = 0
+        self._killed = False
 
     def fileno(self) -> int:
         """For ``multiprocessing.connection.wait``."""
@@ -213,7 +214,10 @@ class WorkerProcess:
         return ""
 
     def kill(self) -> None:
-        """End the worker and whatever it started, at once."""
+        """End the worker and whatever it started, at once. Calling it again does nothing."""
+        if self._killed:
+            return
+        self._killed = True
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

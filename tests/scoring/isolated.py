@@ -17,6 +17,8 @@ class Faulty(RewardModel):
 
     def load(self, device, dtype, weights, options):
         self.pipe = int(sys.argv[1])
+        if options.get("fault") == "refused":
+            raise ValueError("no such luck")
         if options.get("fault") == "slow-load":
             time.sleep(float(options["seconds"]))
         if options.get("fault") == "stopped-load":

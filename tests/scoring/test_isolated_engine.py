@@ -9,10 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import rewardbench
 from rewardbench.environments import recipe_of
-from rewardbench.errors import PluginError
+from rewardbench.errors import InputError, PluginError
 from rewardbench.registry import Listeners, choose_reward, load_registry
 from rewardbench.scoring.local import EngineSettings
 from rewardbench.scoring.plan import Job
@@ -44,7 +46,8 @@ def interpreter(install_plugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         else:
             shutil.copy(source, packages)
     lent = Interpreter(Path(sys.executable), packages)
-    monkeypatch.setattr("rewardbench.scoring.scorer.ensure", lambda recipe, progress: lent)
+    for user in ("scorer", "isolated"):
+        monkeypatch.setattr(f"rewardbench.scoring.{user}.ensure", lambda recipe, progress: lent)
     return lent
 
 
@@ -171,3 +174,26 @@ def test_the_workers_python_sees_nothing_of_this_process(interpreter, tmp_path, 
     assert str(tmp_path) not in seen["path"]
     assert "PYTHONHOME" not in seen["variables"]
     assert seen["variables"]["PYTHONPATH"] == str(interpreter.packages)
+
+
+def test_in_the_callers_process_it_looks_like_any_other(clips) -> None:
+    model = rewardbench.load_reward("faulty", device="cpu", dimensions=["size"])
+    values = model.score(list(clips.values()))
+    assert values[:, 0].tolist() == list(sizes(clips).values())
+    assert model.device == "cpu"
+    with pytest.raises(InputError, match="plugin 'faulty' opens video files itself; give it paths, not frames"):
+        model.score_frames([np.zeros((2, 8, 8, 3), np.uint8)], [None])
+    model.close()
+
+
+def test_in_the_callers_process_its_death_is_one_sentence_and_the_next_call_starts_anew(clips) -> None:
+    model = rewardbench.load_reward("faulty", device="cpu", fault="killed", at="clip3")
+    with pytest.raises(PluginError, match="plugin 'faulty': its process ended: it was ended by SIGKILL"):
+        model.score([clips["clip3.mp4"]])
+    assert model.score([clips["clip4.mp4"]]).shape == (1, 2)
+    model.close()
+
+
+def test_in_the_callers_process_what_it_refuses_is_said(clips) -> None:
+    with pytest.raises(PluginError, match="plugin 'faulty' cannot be loaded: no such luck"):
+        rewardbench.load_reward("faulty", fault="refused")
