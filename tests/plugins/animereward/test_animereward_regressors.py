@@ -239,6 +239,36 @@ def test_a_faulty_checkpoint_is_refused(name: str, change: Any, sentence: str, g
 
 
 @pytest.mark.shared
+def test_what_shapes_do_not_tell_is_read_beside_the_checkpoint(golden, bert, tmp_path: Path) -> None:
+    """An ``arch.json`` comes first, then the vocabulary's ``config.json``, then heads of 64 channels."""
+    for name in (TEXT, IMAGE):
+        (tmp_path / Path(name).parent).mkdir()
+        (tmp_path / name).write_bytes((golden / name).read_bytes())
+    words = tmp_path / "words"
+    words.mkdir()
+    (words / "vocab.txt").write_bytes((bert / "vocab.txt").read_bytes())
+
+    def heads() -> tuple[int, int]:
+        made = loaded(TextVideoScorer(tmp_path / TEXT, words))._model
+        own = made.text_encoder.encoder.layer[0].attention.self.num_attention_heads
+        return made.visual_encoder.blocks[0].attn.num_heads, own
+
+    assert heads() == (2, 2)
+    (words / "config.json").write_text('{"num_attention_heads": 8, "layer_norm_eps": 0.5}')
+    assert heads() == (2, 8)
+    norm = loaded(TextVideoScorer(tmp_path / TEXT, words))._model.text_encoder.embeddings.LayerNorm
+    assert norm.eps == 0.5
+    (tmp_path / "bert.json").write_text('{"num_attention_heads": 16}')
+    (tmp_path / "arch.json").write_text('{"vision_heads": 4, "bert_config": "bert.json"}')
+    assert heads() == (4, 16)
+    (tmp_path / "text_video" / "arch.json").write_text('{"vision_heads": 1, "text_heads": 4}')
+    assert heads() == (1, 4)
+    (tmp_path / "text_video" / "arch.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"arch\.json is not a JSON object"):
+        heads()
+
+
+@pytest.mark.shared
 def test_each_regressor_refuses_the_other_s_checkpoint(golden, bert) -> None:
     with pytest.raises(ValueError, match="unexpected: text_encoder"):
         ImageVideoScorer(golden / TEXT).load("cpu", "float32")

@@ -127,7 +127,7 @@ def read_arch(checkpoint: Path) -> dict[str, Any]:
     """``arch.json`` beside a checkpoint or one folder up: sizes that shapes do not tell; empty where there is none.
 
     Keys read: ``vision_heads``, ``text_heads``, ``adapter_heads``, ``image_size``, and ``bert_config`` (path of a BERT
-    configuration, relative to the file).
+    configuration, relative to the file), whose content is given as ``bert``.
 
     Raises:
         ValueError: the file is not a JSON object.
@@ -138,7 +138,7 @@ def read_arch(checkpoint: Path) -> dict[str, Any]:
             arch = read_json(file)
             bert = arch.get("bert_config")
             if isinstance(bert, str) and (folder / bert).is_file():
-                arch.setdefault("text_heads", read_json(folder / bert).get("num_attention_heads"))
+                arch["bert"] = read_json(folder / bert)
             return arch
     return {}
 

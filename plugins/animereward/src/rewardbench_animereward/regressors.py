@@ -125,12 +125,14 @@ class TextVideoScorer(_Regressor):
         return Rating(rating.value, note=note)
 
     def _build(self, state: dict[str, Any]) -> Any:
-        heads = published.read_arch(self.checkpoint).get("text_heads")
-        config = self.bert / "config.json"
-        if heads is None and config.is_file():
-            heads = published.read_json(config).get("num_attention_heads")
+        saved = self.bert / "config.json"
+        bert = published.read_json(saved) if saved.is_file() else {}
+        arch = published.read_arch(self.checkpoint)
+        settings = {**bert, **arch.get("bert", {})}
+        if arch.get("text_heads"):
+            settings["num_attention_heads"] = arch["text_heads"]
         state.pop(POSITION_IDS, None)
-        model = build(state, self.checkpoint, text=heads or 0)
+        model = build(state, self.checkpoint, text=settings)
         rows = published.shape(state, "text_encoder.embeddings.word_embeddings.weight", self.checkpoint)[0]
         if rows != self.words.size:
             raise ValueError(
@@ -148,11 +150,12 @@ class TextVideoScorer(_Regressor):
         return self._model.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
 
 
-def build(state: dict[str, Any], source: Path, text: int | None) -> Any:
+def build(state: dict[str, Any], source: Path, text: Mapping[str, Any] | None) -> Any:
     """A module of a BLIP regressor's tensors, sized from their shapes and loaded strictly.
 
     Args:
-        text: attention heads of the text encoder (0: width / 64), or None for a model without one.
+        text: BERT's configuration, for what shapes do not tell (heads, activation, epsilon; left out: width / 64,
+            GELU, 1e-12), or None for a model without a text encoder.
 
     Raises:
         ValueError: the tensors are not those of such a model.
@@ -194,7 +197,7 @@ def build(state: dict[str, Any], source: Path, text: int | None) -> Any:
     return model
 
 
-def _text_encoder(state: Mapping[str, Any], source: Path, heads: int) -> Any:
+def _text_encoder(state: Mapping[str, Any], source: Path, settings: Mapping[str, Any]) -> Any:
     """BERT without token types and with cross-attention that text alone never enters: BLIP's text encoder."""
     from transformers import BlipTextConfig, BlipTextModel
 
@@ -209,10 +212,10 @@ def _text_encoder(state: Mapping[str, Any], source: Path, heads: int) -> Any:
         encoder_hidden_size=shape(crossed)[1] if f"text_encoder.{crossed}" in state else width,
         intermediate_size=shape("encoder.layer.0.intermediate.dense.weight")[0],
         num_hidden_layers=published.layers(state, "text_encoder.encoder.layer"),
-        num_attention_heads=heads or max(1, width // HEAD_WIDTH),
+        num_attention_heads=int(settings.get("num_attention_heads") or max(1, width // HEAD_WIDTH)),
         max_position_embeddings=shape("embeddings.position_embeddings.weight")[0],
-        hidden_act="gelu",
-        layer_norm_eps=1e-12,
+        hidden_act=settings.get("hidden_act", "gelu"),
+        layer_norm_eps=float(settings.get("layer_norm_eps", 1e-12)),
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
         bos_token_id=None,
