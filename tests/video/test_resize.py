@@ -39,6 +39,13 @@ def torchvisions(frames: np.ndarray, name: str, height: int, width: int) -> np.n
     return resize(tensor, [height, width], interpolation=mode, antialias=True).permute(0, 2, 3, 1).numpy()
 
 
+def assert_torchs(ours: np.ndarray, theirs: np.ndarray) -> None:
+    """Equal, but for 2 values in a million, which newer versions of torch than the references' round otherwise."""
+    difference = np.abs(ours.astype(int) - theirs.astype(int))
+    assert difference.max() <= 1
+    assert np.count_nonzero(difference) <= 2 + 1e-5 * difference.size
+
+
 @pytest.mark.parametrize("name", ANTIALIAS)
 @pytest.mark.parametrize(
     ("source", "target"),
@@ -56,9 +63,7 @@ def torchvisions(frames: np.ndarray, name: str, height: int, width: int) -> np.n
 def test_antialias_equals_torchvision(name, source, target) -> None:
     frames = pictures(0, 2, *source)
     ours = resize_frames(frames, spec(name, *target))
-    difference = np.abs(ours.astype(int) - torchvisions(frames, name, *target).astype(int))
-    assert difference.max() <= 1
-    assert (difference > 0).mean() <= 5e-3  # values on a rounding edge; exact fractions such as 1/2 are common here
+    assert_torchs(ours, torchvisions(frames, name, *target))  # exact fractions such as 1/2 are common here
 
 
 @settings(max_examples=40, deadline=None)
@@ -68,10 +73,10 @@ def test_antialias_equals_torchvision(name, source, target) -> None:
     st.tuples(st.integers(1, 60), st.integers(1, 60)),
     st.integers(0, 1000),
 )
-def test_antialias_is_within_one_grey_level_of_torchvision_at_any_size(name, source, target, seed) -> None:
+def test_antialias_equals_torchvision_at_any_size(name, source, target, seed) -> None:
     frames = pictures(seed, 1, *source)
     ours = resize_frames(frames, spec(name, *target))
-    assert np.abs(ours.astype(int) - torchvisions(frames, name, *target).astype(int)).max() <= 1
+    assert_torchs(ours, torchvisions(frames, name, *target))
 
 
 @pytest.mark.parametrize("name", [*ANTIALIAS, "pil-bicubic", "pil-bilinear", "pil-box"])
@@ -126,7 +131,7 @@ def test_no_size_keeps_the_pixels_and_strides_do_not_matter() -> None:
 def test_large_frames_are_cut_into_parts_without_seams() -> None:
     frames = pictures(4, 1, 130, 4100)
     ours = resize_frames(frames, spec("bicubic-antialias", 61, 1400))
-    assert np.abs(ours.astype(int) - torchvisions(frames, "bicubic-antialias", 61, 1400).astype(int)).max() <= 1
+    assert_torchs(ours, torchvisions(frames, "bicubic-antialias", 61, 1400))
 
 
 @pytest.mark.parametrize(
@@ -159,6 +164,4 @@ def test_videoaligns_own_frames(shared, name) -> None:
     asked = FrameSpec(sampling=sampling, size=size, filter="bicubic-antialias")
     found = read_frames(shared / "golden" / "videos" / f"{name}.mp4", [asked])[asked]
     assert found.indices.tolist() == golden["frame_indices"].ravel().tolist()
-    difference = np.abs(found.rgb.astype(int) - wanted.astype(int))
-    assert difference.max() <= 1
-    assert (difference > 0).mean() < 1e-3
+    assert np.array_equal(found.rgb, wanted)
