@@ -29,10 +29,23 @@ sys.path[:0] = [str(ROOT), str(ROOT / "perf")]
 DIMENSIONS = ("VQ", "MQ", "TA")
 VQ_FAULTS = ("blur", "noise", "colour_cast")
 MQ_FAULTS = ("flicker", "jitter", "stutter")
-FACTS_SHOWN = ("hair_style", "hair_colour", "outfit", "outfit_colour", "background")
+FACTS_SHOWN = {
+    "hair_colour": ("black", "blonde", "blue", "pink", "green"),
+    "outfit_colour": ("red", "blue", "white", "yellow", "black"),
+    "background": ("night city", "forest", "seaside", "snow field", "sunset hill"),
+}
+"""What prompts state and clips may contradict. Few values: a model of half a million parameters has to learn them."""
 SEVERITIES, SEVERITY_SHARES = (0.0, 0.5, 1.0), (0.5, 0.25, 0.25)
-WRONG_FACTS = (0, 2, 5)
-FRAMES, SIDE, FPS = 8, 84, 4.0
+WRONG_FACTS = (0, 2, 3)
+WORDS = {
+    "blur": "blurred",
+    "noise": "noisy",
+    "colour_cast": "tinted",
+    "flicker": "flickering",
+    "jitter": "shaking",
+    "stutter": "halting",
+}
+FRAMES, SIDE, FPS = 6, 84, 8.0
 RATER_NOISE = 0.14
 """Standard deviation of one look at one clip, in levels (the range is 0 to 1); a pair is two looks."""
 SAME = 0.25
@@ -45,10 +58,10 @@ BINS = np.array([-np.inf, *np.arange(-3.75, 4, 0.5), np.inf])
 class Plan:
     """Sizes; the defaults fit 35 minutes of one core."""
 
-    caption_clips: int = 1600
+    caption_clips: int = 2400
     caption_epochs: int = 5
     caption_batch: int = 16
-    caption_rate: float = 2e-3
+    caption_rate: float = 3e-3
     train_prompts: int = 240
     test_prompts: int = 80
     clips_per_prompt: int = 4
@@ -85,12 +98,12 @@ class Drawn:
     video: str
     prompt: str
     levels: dict[str, float]
+    look: str
 
 
 def write_world(folder: Path, plan: Plan) -> None:
     """Caption clips, training clips with pairs and ratings, test clips with pairs."""
-    from rewardbench.synth.caption import caption
-    from rewardbench.synth.world import draw_clip
+    from rewardbench.synth.caption import caption, facts_of
 
     if (folder / "done").exists():
         return
@@ -99,8 +112,10 @@ def write_world(folder: Path, plan: Plan) -> None:
     rows = []
     for i in range(plan.caption_clips):
         scene = a_scene(rng)
-        save(folder / f"clips/caption-{i:05d}.mp4", lambda s=scene: draw_clip(s, **shape()))
-        rows.append({"video": f"clips/caption-{i:05d}.mp4", "prompt": caption(scene, rng, camera=False)})
+        drawn = a_clip(
+            folder, f"caption-{i:05d}", scene, caption(facts_of(scene, camera=False)), rng, wrong_facts=False
+        )
+        rows.append({"video": drawn.video, "prompt": f"{drawn.look} {drawn.prompt}"})
     write_csv(folder / "captions.csv", rows)
     prompts: set[str] = set()
     for part, n_prompts, seed in (("train", plan.train_prompts, 12), ("test", plan.test_prompts, 13)):
@@ -108,7 +123,7 @@ def write_world(folder: Path, plan: Plan) -> None:
         drawn = []
         while len({d.prompt for d in drawn}) < n_prompts:
             scene = a_scene(rng)
-            prompt = caption(scene, rng, camera=False)
+            prompt = caption(facts_of(scene, camera=False))
             if prompt in prompts:
                 continue
             prompts.add(prompt)
@@ -119,36 +134,48 @@ def write_world(folder: Path, plan: Plan) -> None:
 
 
 def a_scene(rng: np.random.Generator) -> Any:
+    """A girl in a kimono who moves; hair, kimono and place vary, and so does what the caption does not state."""
     from rewardbench.synth.scene import CAMERAS, MOVING_ACTIONS, Scene
     from rewardbench.synth.splits import TRAIN_SEEDS
 
-    return Scene.sample(rng, seeds=TRAIN_SEEDS, actions=MOVING_ACTIONS, cameras=CAMERAS[:1])
+    scene = Scene.sample(rng, styles=("classic",), seeds=TRAIN_SEEDS, actions=MOVING_ACTIONS, cameras=CAMERAS[:1])
+    stated = {fact: str(rng.choice(values)) for fact, values in FACTS_SHOWN.items()}
+    return replace(scene, person="girl", hair_style="long", eye_colour="brown", outfit="kimono", **stated)
 
 
 def shape() -> dict[str, Any]:
     return {"frames": FRAMES, "height": SIDE, "width": SIDE, "fps": FPS}
 
 
-def a_clip(folder: Path, name: str, scene: Any, prompt: str, rng: np.random.Generator) -> Drawn:
+def a_clip(
+    folder: Path, name: str, scene: Any, prompt: str, rng: np.random.Generator, *, wrong_facts: bool = True
+) -> Drawn:
     """A clip of ``scene`` with one picture fault, one motion fault and some wrong facts, each possibly absent."""
-    from rewardbench.synth.caption import facts_of, scene_with, wrong_facts
     from rewardbench.synth.degradations import degrade
     from rewardbench.synth.world import draw_clip
 
     vq, mq = (float(rng.choice(SEVERITIES, p=SEVERITY_SHARES)) for _ in range(2))
-    wrong = int(rng.choice(WRONG_FACTS, p=SEVERITY_SHARES))
     vq_fault, mq_fault = str(rng.choice(VQ_FAULTS)), str(rng.choice(MQ_FAULTS))
+    wrong = int(rng.choice(WRONG_FACTS, p=SEVERITY_SHARES)) if wrong_facts else 0
+    changed = {}
+    for fact in rng.permutation(list(FACTS_SHOWN))[:wrong]:
+        others = [value for value in FACTS_SHOWN[fact] if value != getattr(scene, fact)]
+        changed[fact] = str(rng.choice(others))
+    shown = replace(scene, phase=round(float(rng.random()), 3), **changed)
     seed = int(rng.integers(2**31))
-    facts = wrong_facts(facts_of(scene), np.random.default_rng([seed, 3]), wrong, among=FACTS_SHOWN)
-    shown = replace(scene_with(scene, facts), phase=round(float(rng.random()), 3))
 
     def render() -> np.ndarray:
-        clip = degrade(draw_clip(shown, **shape()), mq_fault, mq, seed)
-        return degrade(clip, vq_fault, vq, seed)
+        return degrade(degrade(draw_clip(shown, **shape()), mq_fault, mq, seed), vq_fault, vq, seed)
 
     save(folder / f"clips/{name}.mp4", render)
     levels = {"VQ": 1 - vq, "MQ": 1 - mq, "TA": 1 - wrong / len(FACTS_SHOWN)}
-    return Drawn(f"clips/{name}.mp4", prompt, levels)
+    look = f"{said(vq_fault, vq, 'clear')}, {said(mq_fault, mq, 'steady')}."
+    return Drawn(f"clips/{name}.mp4", prompt, levels, look)
+
+
+def said(fault: str, severity: float, without: str) -> str:
+    """What a caption says of a fault."""
+    return without if severity == 0 else WORDS[fault] if severity < 1 else f"very {WORDS[fault]}"
 
 
 def save(path: Path, render: Callable[[], np.ndarray]) -> None:
@@ -173,8 +200,8 @@ def write_tables(folder: Path, part: str, drawn: list[Drawn], rng: np.random.Gen
     ratings = []
     for d in drawn:
         seen = {k: level + noise * float(rng.normal()) for k, level in d.levels.items()}
-        ratings.append({"video": d.video, "prompt": d.prompt}
-                       | {f"rating_{k}": str(int(np.clip(np.rint(1 + 4 * v), 1, 5))) for k, v in seen.items()})  # fmt: skip
+        rated = {f"rating_{k}": str(int(np.clip(np.rint(1 + 4 * v), 1, 5))) for k, v in seen.items()}
+        ratings.append({"video": d.video, "prompt": d.prompt} | rated)
     write_csv(folder / f"{part}-pairs.csv", pairs)
     write_csv(folder / f"{part}-ratings.csv", ratings)
 
@@ -233,7 +260,9 @@ def teach_captions(world: Path, base: Path, plan: Plan, seed: int) -> dict[str, 
         said = [[*tokenizer(text, add_special_tokens=False)["input_ids"], end] for text in captions]
         ids = [np.concatenate([one.ids, words]) for one, words in zip(prepared, said, strict=True)]
         states = network.hidden_states([one.frames for one in prepared], ids)
-        kept = [states[i, len(one) - len(words) - 1 : len(one) - 1] for i, (one, words) in enumerate(zip(ids, said))]
+        kept = [
+            state[len(one) - len(words) - 1 : len(one) - 1] for state, one, words in zip(states, ids, said, strict=True)
+        ]
         logits = model.lm_head(torch.cat(kept))
         return torch.nn.functional.cross_entropy(logits, torch.tensor(np.concatenate(said)))
 
