@@ -59,7 +59,8 @@ CARD = replace(
         "feature is L2-normalised, the head is a chain of linear layers, its outputs are averaged over key frames and "
         "divided by 10 (option appeal_scale), because aesthetic heads rate from 1 to 10.",
         "Text-video and image-video (Eq. 8, 9) are the released regressors, which agree with the paper's form.",
-        "Character (Eq. 10) leaves open which stored features are meant: see the page on the character dimension.",
+        "Character (Eq. 10) leaves open which stored features are meant: those of all gallery pictures of the name "
+        "that is recognised; cosines are averaged over them, over 8 pictures of each character, and over characters.",
         "Overall (Eq. 11) is the plain mean as printed, although motion and character are cosines here and the others "
         "lie in 0..1.",
         "Sampling of frames is not in the paper; it is the released code's, 24 of at most the first 144 frames.",

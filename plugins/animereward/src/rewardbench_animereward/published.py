@@ -92,7 +92,7 @@ def find(weights: Mapping[str, str], part: str, near: Iterable[Path] = ()) -> Pa
     if not tried:
         raise ValueError(
             f"animereward needs {WHAT[part]}: add --weights DIR (published layout) or --weights {part}=PATH; "
-            "`rewardbench plugins fetch animereward` brings the published files, or says where they are"
+            "`rewardbench plugins fetch animereward:released` brings the published files, or says where they are"
         )
     raise ValueError(
         f"animereward needs {WHAT[part]}: {tried[0]} is not there; put it there, add --weights {part}=PATH, or ask "
