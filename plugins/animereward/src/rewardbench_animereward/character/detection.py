@@ -86,7 +86,7 @@ def cover(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
     h, w = image.shape[:2]
     size = [height, int(w * height / h)] if w / h > width / height else [int(h * width / w), width]
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     resized = resize(pixels, size, interpolation=InterpolationMode.BICUBIC, antialias=True)
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
     middle: np.ndarray = resized[:, top : top + height, left : left + width].permute(1, 2, 0).numpy()

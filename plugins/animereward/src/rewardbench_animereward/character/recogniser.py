@@ -54,7 +54,7 @@ class Recogniser:
         parts = []
         with torch.inference_mode():
             for start in range(0, len(pictures), AT_ONCE):
-                rgb = torch.from_numpy(np.ascontiguousarray(pictures[start : start + AT_ONCE])).to(self._device)
+                rgb = torch.from_numpy(np.array(pictures[start : start + AT_ONCE])).to(self._device)
                 pixels = (rgb.permute(0, 3, 1, 2).float().div(255) - mean) / std
                 tokens = self._network["visual_encoder"].forward_features(pixels.to(self._dtype))
                 parts.append(self._network["vision_proj"](tokens[:, 0]).float().cpu())

@@ -117,7 +117,7 @@ class _Pixels(Mapping[int, Any]):
         import torch
         from torchvision.transforms.functional import InterpolationMode, resize
 
-        rgb = torch.from_numpy(np.ascontiguousarray(self._frames[index])).permute(2, 0, 1)
+        rgb = torch.from_numpy(np.array(self._frames[index])).permute(2, 0, 1)
         small = resize(rgb, [self._side, self._side], interpolation=InterpolationMode.BILINEAR, antialias=True)
         mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
         return ((small.float().div(255) - mean) / std).to(self._device)
