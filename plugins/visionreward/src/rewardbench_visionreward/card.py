@@ -29,7 +29,8 @@ REQUIRES = (
     "tiktoken==0.7.0",
     "numpy<2",
     "safetensors>=0.4",
-    "pillow",
+    "pillow==10.4.0",
+    "av==12.3.0",
 )
 WHY_ISOLATED = (
     "Runs in an environment of its own: the code that comes with the weights keeps its caches as tuples and calls "
