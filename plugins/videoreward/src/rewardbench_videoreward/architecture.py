@@ -76,7 +76,8 @@ def model_config(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]
         )
         if name in config
     }
-    return Qwen2VLConfig(**{**kept, **rotary, **text}, vision_config={**stated_vision, **vision})
+    no_tokens = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))  # nothing is generated
+    return Qwen2VLConfig(**{**kept, **rotary, **text, **no_tokens}, vision_config={**stated_vision, **vision})
 
 
 def _text_sizes(shapes: Mapping[str, tuple[int, ...]], source: Any) -> dict[str, int]:

@@ -129,14 +129,14 @@ CARD = RewardCard(
     requires=("transformers>=5",),
     native_tie_rule=tie_rule("btt", RELEASED_STD),
     training_data=(
-        "182k triplets (prompt, two clips of 12 generators), labelled by people for the paper. VideoGen-RewardBench was "
-        "labelled by the same team under the same guide, on clips of generators like those trained on: it is in-domain. "
-        "GenAI-Bench, from older generators, is not"
+        "182k triplets (prompt, two clips of 12 generators), labelled by people for the paper. VideoGen-RewardBench "
+        "was labelled by the same team under the same guide, on clips of generators like those trained on: it is "
+        "in-domain. GenAI-Bench, from older generators, is not"
     ),
     code_licence="Apache-2.0 (this implementation; VideoAlign's code is MIT)",
     weights_licence="as stated at huggingface.co/KwaiVGI/VideoReward; base model Qwen2-VL-2B-Instruct Apache-2.0",
     citation="Liu et al., Improving Video Generation with Human Feedback, 2025, arXiv:2501.13918",
-    parameters=2_208_985_600,
+    parameters=2_208_566_272,
     memory=8 * 2**30,
     evaluation_rules={
         "videogen-rewardbench": (
@@ -150,19 +150,22 @@ CARD = RewardCard(
     },
     deviations=(
         "Position ids: the published code was trained and run under a transformers version that gives Qwen2-VL plain "
-        "positions 0, 1, 2 … on all three rope axes; so do both presets, explicitly. True 3-D positions give other scores.",
+        "positions 0, 1, 2 … on all three rope axes; so do both presets. True 3-D positions give other scores.",
+        "Half precision: the published code casts the rotary frequencies to bfloat16 with everything else, in training "
+        "and in scoring; so do both presets where dtype is bfloat16 or float16 (transformers 5 by itself keeps them).",
         "Small frames: the code enlarges frames below min_pixels = 100352 even where max_pixels is lower; preset "
         "released follows it. The paper's 256x256 on GenAI-Bench is impossible that way (a 256x256 clip becomes "
         "336x336); preset genai-bench sets min_pixels = 0, --option min_pixels=100352 gives the code's rule.",
         "Overall: the paper averages, the code adds up; both presets add up.",
         "A checkpoint_step that does not exist: the code takes the newest instead, this plugin refuses.",
-        "Prompts: the code reads special tokens inside a prompt as such, which breaks its pooling; this plugin refuses such a clip.",
-        "Odd numbers of frames (num_frames above the length of a clip with an odd number of frames) and, with multi_pts, clips of "
-        "less than seven frames at 8 frames a second: the code fails or reads other windows than it names; this plugin "
-        "refuses the clip.",
-        "LoRA: the code applies it beside the frozen weights, this plugin folds it into them in float32; in float32 the "
-        "scores agree to 5e-5.",
-        "Half precision: the code asks for flash attention 2; this plugin uses torch's own attention.",
+        "Special tokens inside a prompt: the code reads them as such, which breaks its pooling; this plugin refuses "
+        "such a clip.",
+        "Odd numbers of frames (num_frames above the length of a clip with an odd number of frames): the code fails, "
+        "this plugin refuses the clip. multi_pts on clips of less than seven frames at 8 frames a second: the code "
+        "reads other windows than it names, this plugin refuses the clip.",
+        "LoRA: the code applies it beside the frozen weights, this plugin folds it into them in float32; in float32 "
+        "the scores agree to 1e-5.",
+        "Attention: the code asks for flash attention 2; this plugin uses torch's own.",
     ),
     templates=(*TEMPLATES.values(), *ASPECTS.values()),
     sources=(
@@ -182,8 +185,8 @@ CARD = RewardCard(
         ),
     ),
     notes=(
-        "Scores are unbounded. VQ and MQ are read before the prompt appears in the text, so they cannot depend on it; a "
-        "clip without a prompt is scored where only they are asked for. Only an adapter checkpoint needs the weights of the "
-        "base model; the released one needs its small files."
+        "Scores are unbounded. VQ and MQ are read before the prompt appears in the text, so they cannot depend on it; "
+        "a clip without a prompt is scored where only they are asked for. Only an adapter checkpoint needs the weights "
+        "of the base model; the released one needs its small files."
     ),
 )

@@ -31,9 +31,9 @@ MOST_ASPECT = 200
 class VideoReward(RewardModel):
     """VideoReward (Liu et al. 2025, arXiv:2501.13918) in the layout KwaiVGI/VideoAlign publishes.
 
-    Options: ``fps`` or ``num_frames``, ``max_pixels``, ``min_pixels``, ``sample_type`` (``uniform``, ``multi_pts``), all
-    by default as the checkpoint's ``model_config.json`` says; ``norm`` (default true); ``checkpoint_step``. Weights: the
-    published folder; parts ``base`` (the Qwen2-VL folder) and ``templates`` where they lie elsewhere.
+    Options: ``fps`` or ``num_frames``, ``max_pixels``, ``min_pixels``, ``sample_type`` (``uniform``, ``multi_pts``),
+    all by default as the checkpoint's ``model_config.json`` says; ``norm`` (default true); ``checkpoint_step``.
+    Weights: the published folder; parts ``base`` (the Qwen2-VL folder) and ``templates`` where they lie elsewhere.
     """
 
     option_names: ClassVar[tuple[str, ...]] = OPTION_NAMES
@@ -192,8 +192,8 @@ class VideoReward(RewardModel):
         least, most = processor_pixels(self._base)
         if not least <= height * width <= most:
             raise ValueError(
-                f"frames of {width}x{height} pixels lie outside what the base model's processor takes ({least} to {most} "
-                "pixels): change max_pixels or min_pixels"
+                f"frames of {width}x{height} pixels lie outside what the base model's processor takes ({least} to "
+                f"{most} pixels): change max_pixels or min_pixels"
             )
 
     def load(self, device: str, dtype: str | None, weights: Mapping[str, str], options: Mapping[str, str]) -> None:
@@ -287,7 +287,7 @@ def token_groups(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
 
 def _advice(bytes_each: int) -> str:
     half = "use --dtype bfloat16, which halves it, or " if bytes_each > 2 else ""
-    return f"{half}free the GPU, use a larger one, or --device cpu; smaller frames (preset {GENAI}) need less beside the weights"
+    return f"{half}free the GPU, use a larger one, or --device cpu (no preset fits in less: it is the weights)"
 
 
 def _check_transformers() -> None:

@@ -39,9 +39,9 @@ class Network:
     def hidden_states(self, frames: Sequence[np.ndarray], ids: Sequence[np.ndarray]) -> Any:
         """After the final norm, (N, longest, hidden); what lies beyond a sequence's end means nothing.
 
-        Sequences are padded on the right. Attention looks back only, so no token ever sees a pad, no mask is needed, and
-        a batch gives what each clip gives alone. All three rope axes count 0, 1, 2 …: the released model was trained
-        without 3-D positions.
+        Sequences are padded on the right. Attention looks back only, so no token ever sees a pad, no mask is needed,
+        and a batch gives what each clip gives alone. All three rope axes count 0, 1, 2 …: the released model was
+        trained without 3-D positions.
 
         Args:
             frames: uint8 (T, h, w, 3) for every clip.
@@ -125,8 +125,6 @@ def build_network(
     Raises:
         ValueError: the tensors are not those of a VideoReward checkpoint.
     """
-    import torch
-
     shapes = weights.shapes()
     made = model_config(config, shapes, weights.source)
     expected = (output_dim, shapes[EMBEDDING][1])
@@ -163,8 +161,8 @@ def _empty(config: Any, device: str, dtype: Any) -> Any:
 def _round_rotary(backbone: Any, dtype: Any) -> None:
     """Rotary frequencies as VideoAlign has them in half precision.
 
-    It casts the whole model, buffers included, so the frequencies lose their lower bits: by position 2000 an angle is off by
-    up to 4 radians. The released model was trained that way. transformers 5 keeps them in float32.
+    It casts the whole model, buffers included, so the frequencies lose their lower bits: by position 2000 an angle is
+    off by up to 2.3 radians. The released model was trained that way. transformers 5 keeps them in float32.
     """
     import torch
 

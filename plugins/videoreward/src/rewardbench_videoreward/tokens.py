@@ -82,7 +82,8 @@ def read_tokens(checkpoint: Checkpoint, base: Path | None, dimensions: Sequence[
     folders = [folder for folder in (checkpoint.tokenizer, base) if folder is not None and _has_tokenizer(folder)]
     if not folders:
         raise ValueError(
-            f"{checkpoint.path} has no tokenizer folder, and the base model's tokenizer is not there; add --weights base=PATH"
+            f"{checkpoint.path} has no tokenizer folder, and the base model's tokenizer is not there; "
+            "add --weights base=PATH"
         )
     tokenizer = _open(folders[0])
     stored = checkpoint.tokenizer is not None and folders[0] == checkpoint.tokenizer
