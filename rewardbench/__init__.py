@@ -17,7 +17,19 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = ("aliases", "benchmark", "errors", "metrics", "registry", "report", "results", "scoring", "synth", "video")
+_MODULES = (
+    "aliases",
+    "benchmark",
+    "errors",
+    "fetching",
+    "metrics",
+    "registry",
+    "report",
+    "results",
+    "scoring",
+    "synth",
+    "video",
+)
 _HOME = {
     "Benchmark": "benchmark",
     "Comparison": "benchmark",

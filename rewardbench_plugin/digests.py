@@ -14,6 +14,8 @@ REMEMBERED_SIZE = 64 << 20
 def hash_path(path: str) -> str:
     """SHA-256 (hex) of a file, or of a folder's relative names and contents.
 
+    Of a folder, names that begin with a dot are passed over: download tools keep notes with dates there.
+
     The digest of a large file is kept in ``$REWARDBENCH_CACHE/digests`` (or ``~/.cache/rewardbench/digests``) under
     its path, size, inode and time of last change, and read again only where one of these is another.
 
@@ -26,10 +28,14 @@ def hash_path(path: str) -> str:
     if root.is_file():
         return _hash_file(root)
     digest = hashlib.sha256()
-    for file in sorted(p for p in root.rglob("*") if p.is_file()):
+    for file in sorted(p for p in root.rglob("*") if p.is_file() and not _hidden(p.relative_to(root))):
         digest.update(file.relative_to(root).as_posix().encode() + b"\0")
         digest.update(bytes.fromhex(_hash_file(file)))
     return digest.hexdigest()
+
+
+def _hidden(relative: Path) -> bool:
+    return any(part.startswith(".") for part in relative.parts)
 
 
 def _hash_file(file: Path) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -80,6 +82,38 @@ def show_plugin(
         for key, value in facts.items():
             for line in _describe(key, value):
                 output.write(line, stdout)
+    return 0
+
+
+@app.command("fetch", short_help="Bring a reward model's weights and prompt templates.")
+def fetch_plugin(
+    name: Annotated[str, typer.Argument(metavar="NAME[:PRESET]", autocompletion=options.complete_plugin)],
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="DIR", help="Folder for the files (a cache folder if left out).")
+    ] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option("--part", metavar="PART", help="Only this: templates, weights, or a part's name (repeatable)."),
+    ] = None,
+    output_format: options.FormatOption = "table",
+    debug: options.DebugOption = False,
+) -> int:
+    """Bring weights and prompt templates from where they are published, at a pinned revision, and check every file.
+
+    What was interrupted goes on where it stopped. Without a connection it says what to download and where to put it.
+    """
+    from rewardbench.fetching import fetch
+
+    with output.own_stdout() as stdout:
+        fetched = fetch(name, to, part or (), lambda line: output.error_line(f"rewardbench: {line}"))
+        if output_format == "json":
+            facts = {**asdict(fetched), "folder": str(fetched.folder)}
+            output.print_json(facts, stdout)
+            return 0
+        for repository, commit in fetched.commits.items():
+            output.write(f"{repository} at {commit}", stdout)
+        words = " ".join(f"--weights {shlex.quote(one)}" for one in fetched.weights)
+        output.write(f"{len(fetched.files)} files checked; use them with: --plugin {name} {words}", stdout)
     return 0
 
 

@@ -66,3 +66,14 @@ def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, monkeypatch) -
 def test_nothing_there_is_said(tmp_path) -> None:
     with pytest.raises(ValueError, match="does not exist"):
         hash_path(str(tmp_path / "gone"))
+
+
+def test_notes_of_download_tools_are_no_part_of_the_weights(tmp_path) -> None:
+    folder = tmp_path / ".weights"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"1")
+    before = hash_path(str(folder))
+    (folder / ".cache" / "huggingface").mkdir(parents=True)
+    (folder / ".cache" / "huggingface" / "a.metadata").write_text("1763700000.0")
+    (folder / ".fetched.json").write_text("{}")
+    assert hash_path(str(folder)) == before

@@ -78,7 +78,7 @@ class PairJudge(PairwiseJudge):
         self.card = replace(
             CARD,
             inputs={"verdict": self._viewing.spec},
-            needs_prompt=about != "overall" and ASPECTS[about].uses_prompt,
+            needs_prompt=part is not None and part.uses_prompt,
             needs_image=self._viewing.first_frame == "image",
             uses_image=self._viewing.first_frame in ("auto", "image"),
         )
