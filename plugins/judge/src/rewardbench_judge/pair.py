@@ -72,9 +72,8 @@ class PairJudge(PairwiseJudge):
         if self._viewing.first_frame == "clip":
             raise ValueError("--option first_frame=clip: a pair has no one first frame; use auto, image or none")
         about = choice(self.options, "about", "overall", ABOUT)
-        self._about = (
-            WHOLE if about == "overall" else f"which of the two is better in this respect: {ASPECTS[about].about}"
-        )
+        part = ASPECTS.get(about)
+        self._about = WHOLE if part is None else f"which of the two is better in this respect: {part.about}"
         self.card = replace(
             CARD,
             inputs={"verdict": self._viewing.spec},
