@@ -27,7 +27,7 @@ def questions(seed: int, count: int = 29) -> list[str]:
 
 @pytest.fixture(scope="module", params=FAMILY)
 def backbone(request, chat_model) -> ChatBackbone:
-    return ChatBackbone(chat_model(request.param), "cpu", "float32")
+    return ChatBackbone.load(chat_model(request.param), "cpu", "float32")
 
 
 @pytest.mark.parametrize(("count", "height", "width"), [(1, 32, 48), (3, 24, 24), (6, 40, 32)])

@@ -95,7 +95,7 @@ class VisionReward(RewardModel):
         """
         folder = self._named_folder()
         self._checklist = read_checklist(Path(self.weights["templates"]))
-        self._backbone = (RemoteBackbone if self._remote else ChatBackbone)(folder, device, dtype)
+        self._backbone = (RemoteBackbone if self._remote else ChatBackbone.load)(folder, device, dtype)
 
     def prepare(self, clip: Clip, frames: Mapping[FrameSpec, Frames]) -> Prepared:
         """The sampled frames, uint8 (T, H, W, 3)."""

@@ -25,20 +25,29 @@ MOST_PACKED = 2048
 
 
 class ChatBackbone:
-    """Answers of a Qwen2-VL or Qwen2.5-VL model.
+    """Answers of a Qwen2-VL or Qwen2.5-VL model; ``source`` names it in sentences."""
 
-    Raises:
-        ValueError: where the folder is no whole checkpoint of the family.
-    """
-
-    def __init__(self, folder: Path, device: str, dtype: str | None) -> None:
+    def __init__(self, processor: Any, model: Any, source: Any) -> None:
         import torch
+
+        self._torch = torch
+        self._processor, self._tokenizer = processor, processor.tokenizer
+        self._model, self._device = model.eval(), model.device
+        self.tokens: AnswerTokens = find_answer_tokens(self._tokenizer, source)
+
+    @classmethod
+    def load(cls, folder: Path, device: str, dtype: str | None) -> ChatBackbone:
+        """Load a folder as transformers saves it.
+
+        Raises:
+            ValueError: where it is no whole checkpoint of the family, or the GPU has too little memory.
+        """
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         needed = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
         require_memory(device, needed + 3 * 2**30, f"the model in {folder}", "use a smaller model of the family")
         try:
-            self._processor = AutoProcessor.from_pretrained(str(folder), local_files_only=True)
+            processor = AutoProcessor.from_pretrained(str(folder), local_files_only=True)
             model, report = AutoModelForImageTextToText.from_pretrained(
                 str(folder),
                 dtype=torch_dtype(dtype, device),
@@ -51,11 +60,7 @@ class ChatBackbone:
             reason = " ".join(str(error).split())[:300]
             raise ValueError(f"{folder} cannot be loaded as a Qwen2-VL chat model: {reason}") from None
         require_complete(folder, report)
-        self._model = model.to(device).eval()
-        self._device = device
-        self._torch = torch
-        self._tokenizer = self._processor.tokenizer
-        self.tokens: AnswerTokens = find_answer_tokens(self._tokenizer, folder)
+        return cls(processor, model.to(device), folder)
 
     def refuse(self, prompt: str) -> str | None:
         """Why this prompt cannot be asked about, or None."""
