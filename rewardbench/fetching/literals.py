@@ -26,9 +26,9 @@ def literal_text(source: str, path: str) -> str:
     """The text that ``path`` names in ``source``.
 
     ``NAME`` is what is assigned to that name, ``f.NAME`` what is assigned to it inside the function or class ``f``, and
-    ``NAME['key']``, ``NAME[0]`` an entry of a dictionary, list or tuple. A name that the module does not assign may be
-    one that a single function assigns. Strings may be joined by ``+``, and in f-strings placeholders stay as they are
-    written: ``f"a {b}"`` is the text ``a {b}``.
+    ``NAME['key']``, ``NAME[0]`` an entry of a dictionary, list or tuple, or a named argument of a call. A name that the
+    module does not assign may be one that a single function assigns. Strings may be joined by ``+``, and in f-strings
+    placeholders stay as they are written: ``f"a {b}"`` is the text ``a {b}``.
 
     Raises:
         InputError: the source or the path cannot be parsed, or it names nothing, several things, or no fixed text.
@@ -124,6 +124,8 @@ def _entry(found: _Found, index: ast.expr, path: str) -> _Found:
         ]
         if len(entries) == 1:
             return _Found(entries[0], found.scopes)
+    elif isinstance(node, ast.Call) and any(keyword.arg == key for keyword in node.keywords):
+        return _Found(next(keyword.value for keyword in node.keywords if keyword.arg == key), found.scopes)
     elif isinstance(node, ast.List | ast.Tuple) and type(key) is int and -len(node.elts) <= key < len(node.elts):
         return _Found(node.elts[key], found.scopes)
     raise InputError(f"{path!r}: the source has no one entry {key!r} there")

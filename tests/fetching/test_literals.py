@@ -27,6 +27,7 @@ if os.name == "nt":
 LOOP = LOOP
 NUMBER = 4
 CALLED = "x".upper()
+TALK = Talk(system="be " "kind", roles=("A", "B"))
 
 
 def prepare(device):
@@ -62,6 +63,8 @@ class Config:
         ("prepare.LOCAL", "still"),
         ("prepare.inner.HIDDEN", "hidden"),
         ("Config.template", "in a class"),
+        ("TALK['system']", "be kind"),
+        ("TALK['roles'][1]", "B"),
     ],
 )
 def test_the_named_text(path: str, text: str) -> None:

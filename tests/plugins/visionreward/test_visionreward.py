@@ -247,6 +247,16 @@ def test_a_snapshot_folder_names_its_commit(tmp_path: Path) -> None:
     assert pinned_revision(folder, {}) == COMMIT
 
 
+def test_a_fetched_folder_names_its_commit(tmp_path: Path) -> None:
+    record = {"sources": {"THUDM/VisionReward-Video": {"repo": "THUDM/VisionReward-Video", "commit": COMMIT}}}
+    (tmp_path / ".fetched.json").write_text(json.dumps(record))
+    assert pinned_revision(tmp_path, {}) == COMMIT
+    assert pinned_revision(tmp_path, {"revision": COMMIT[::-1]}) == COMMIT[::-1]
+    (tmp_path / ".fetched.json").write_text("{}")
+    with pytest.raises(ValueError, match="run at a pinned revision only"):
+        pinned_revision(tmp_path, {})
+
+
 @pytest.mark.shared
 def test_foreign_code_that_fails_is_one_sentence(remote_folder) -> None:
     (remote_folder / "configuration_stub.py").write_text("import a_package_of_2024\n")

@@ -21,17 +21,22 @@ from rewardbench_visionreward.qwen2_vl import require_complete
 
 STRATEGY = "chat"
 GPU_MEMORY = 30 * 2**30
+FETCHED = ".fetched.json"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def pinned_revision(folder: Path, options: Mapping[str, str]) -> str:
-    """The commit the weights folder is of: ``--option revision=COMMIT``, or the name of a hub snapshot folder.
+    """The commit the weights folder is of: ``--option revision=COMMIT``, else what ``plugins fetch`` recorded in the
+    folder, else the name of a hub snapshot folder.
 
     Raises:
         ValueError: where neither tells, or the option is no commit.
     """
     named = options.get("revision")
     if named is None:
+        recorded = _fetched_commit(folder)
+        if recorded is not None:
+            return recorded
         found = folder.resolve()
         if found.parent.name == "snapshots" and COMMIT.fullmatch(found.name):
             return found.name
@@ -42,6 +47,17 @@ def pinned_revision(folder: Path, options: Mapping[str, str]) -> str:
     if not COMMIT.fullmatch(named):
         raise ValueError(f"--option revision={named} is not a commit of 40 hexadecimal digits; a branch pins nothing")
     return named
+
+
+def _fetched_commit(folder: Path) -> str | None:
+    """The one commit that the record of ``rewardbench plugins fetch`` names, or None."""
+    try:
+        sources = json.loads((folder / FETCHED).read_text(encoding="utf-8"))["sources"]
+        commits = {str(source["commit"]) for source in sources.values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    commit = commits.pop() if len(commits) == 1 else ""
+    return commit if COMMIT.fullmatch(commit) else None
 
 
 def require_own_code(folder: Path, config: Mapping[str, Any]) -> None:
