@@ -250,14 +250,17 @@ def test_free_memory_decides_and_one_by_one_is_said(
 
 
 @pytest.mark.parametrize(
-    ("choice", "sentence"),
+    ("choice", "free", "sentence"),
     [
-        ("auto", r"smoothness needs 17\.0 GiB of GPU memory, 12\.0 GiB are free; .* preset mini"),
-        ("together", r"smoothness, motion needs 18\.0 GiB .* leave out --option residency=together"),
+        ("auto", 12, r"smoothness needs 17\.0 GiB of GPU memory, 12\.0 GiB are free; .* preset mini"),
+        ("one_by_one", 12, r"smoothness needs 17\.0 GiB of GPU memory, 12\.0 GiB are free; .* preset mini"),
+        ("together", 17, r"smoothness and motion needs 18\.0 GiB .* leave out --option residency=together"),
     ],
 )
-def test_too_little_memory_is_a_sentence(monkeypatch: pytest.MonkeyPatch, choice: str, sentence: str) -> None:
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (12 << 30, 16 << 30))
+def test_too_little_memory_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, choice: str, free: int, sentence: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free << 30, 24 << 30))
     with pytest.raises(ValueError, match=sentence):
         choose(choice, "cuda", {"smoothness": 17 << 30, "motion": 1 << 30})
 
@@ -275,6 +278,11 @@ def test_the_choice_reads_the_size_of_the_weights(monkeypatch: pytest.MonkeyPatc
     Residence(scorers, "cuda", None, "auto")
     Residence(scorers, "cuda", "float32", "auto")
     assert [call["motion"] - Stub.working_memory for call in asked] == [2 * 1024, 4 * 1024]
+
+
+def test_the_sentence_on_loading_reaches_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(residency, "choose", lambda option, device, needed: (False, "one after the other"))
+    assert stubbed("motion", "appeal")[0].load_message == "one after the other"
 
 
 def test_a_scorer_that_fails_to_load_leaves_nothing_behind() -> None:

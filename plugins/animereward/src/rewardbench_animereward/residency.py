@@ -24,7 +24,7 @@ class Residence:
     def __init__(self, scorers: Sequence[Scorer], device: str, dtype: str | None, residency: str) -> None:
         self._scorers, self._device, self._dtype = tuple(scorers), device, dtype
         needed = {scorer.dimension: _needed(scorer, dtype) for scorer in scorers} if device != "cpu" else {}
-        self.together, self.message = choose(residency, device, needed) if len(scorers) > 1 else (True, None)
+        self.together, self.message = choose(residency, device, needed)
         self._loaded: list[Scorer] = []
 
     def load(self) -> None:
@@ -73,18 +73,19 @@ def choose(residency: str, device: str, needed: Mapping[str, int]) -> tuple[bool
     Raises:
         ValueError: where the GPU has too little free memory for what was asked.
     """
-    if not device.startswith("cuda") or residency == "one_by_one":
+    if not device.startswith("cuda"):
         return residency != "one_by_one", None
     import torch
 
     total, (largest, most) = sum(needed.values()), max(needed.items(), key=lambda pair: pair[1])
-    if residency == "together":
-        require_memory(device, total, ", ".join(needed), "leave out --option residency=together")
-        return True, None
+    require_memory(device, most, largest, ADVICE)
+    if residency == "one_by_one":
+        return False, None
     free, _ = torch.cuda.mem_get_info(device)
+    if residency == "together":
+        require_memory(device, total, " and ".join(needed), "leave out --option residency=together")
     if total <= free:
         return True, None
-    require_memory(device, most, largest, ADVICE)
     return False, (
         f"{', '.join(needed)} need {total / 2**30:.1f} GiB of GPU memory together and {free / 2**30:.1f} GiB are free: "
         "they are loaded one after the other for each batch (a larger --batch-size loads them less often)"
