@@ -66,8 +66,9 @@ IDEFICS2 = RewardCard(
         "VideoScore's GenAI-Bench and VBench scripts: |mean A - mean B| < 0.5 agrees with a human tie (never "
         "calibrated; the scripts exclude a difference of exactly 0.5, this rule includes it)",
     ),
-    training_data="VideoFeedback: 37.6K clips of 11 generators rated 1..4 by people, and real videos given top marks; "
-    "VideoFeedback-test holds out clips of the same generators and raters, so a result there is in-distribution",
+    training_data="VideoFeedback: 37.6K clips of 11 generators rated 1..4 by people, and real videos added; "
+    "VideoFeedback-test is held out of the same set, so a result there is in-distribution; overlap of prompts or "
+    "generators with GenAI-Bench and VBench was not checked",
     code_licence="MIT (VideoScore), Apache-2.0 (Mantis); none of their code is included",
     weights_licence="as stated on the model's page; not shipped",
     citation="He et al. 2024, VideoScore: Building Automatic Metrics to Simulate Fine-grained Human Feedback for Video "
@@ -125,7 +126,10 @@ QWEN2_VL = replace(
 def idefics2_card(preset: str, sampling: str, count: int) -> RewardCard:
     """The card of an Idefics2 preset with the frames that are sampled."""
     spec = FrameSpec(sampling=Sampling(RULES[sampling], count))
-    return replace(IDEFICS2, inputs=dict.fromkeys(ASPECTS, spec), sources=_sources(preset))
+    seen = IDEFICS2.training_data
+    if preset == "anno-only":
+        seen = seen.replace("and real videos added", "without the real videos that the other presets add")
+    return replace(IDEFICS2, inputs=dict.fromkeys(ASPECTS, spec), sources=_sources(preset), training_data=seen)
 
 
 def qwen2_vl_card(fps: float) -> RewardCard:

@@ -28,7 +28,7 @@ import numpy as np
 from rewardbench_plugin.checkpoints import load_strict, read_tensors
 from rewardbench_plugin.devices import require_memory, torch_dtype
 from rewardbench_videoscore.idefics2_inputs import Idefics2Inputs
-from rewardbench_videoscore.saved import read_json
+from rewardbench_videoscore.saved import read_json, require_transformers
 
 FRAMES_AT_ONCE = 8
 ACTIVATIONS = 3 * 2**30  # bytes beside the weights: 8 frames of 4,900 patches and 48 frames' tokens, rounded up
@@ -69,6 +69,7 @@ class Idefics2Regressor:
         Raises:
             ValueError: where the folder is not such a checkpoint, is half downloaded, or the GPU has too little room.
         """
+        require_transformers()
         import torch
         from transformers.initialization import no_init_weights
 

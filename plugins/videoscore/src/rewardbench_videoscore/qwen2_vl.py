@@ -21,7 +21,7 @@ from rewardbench_plugin.clip import Size
 from rewardbench_plugin.devices import require_memory, torch_dtype
 from rewardbench_videoscore.card import video_size
 from rewardbench_videoscore.idefics2 import pooled_position
-from rewardbench_videoscore.saved import SavedTokenizer, grey_levels, read_json, require_length
+from rewardbench_videoscore.saved import SavedTokenizer, grey_levels, read_json, require_length, require_transformers
 
 VIDEO = "<|video_pad|>"
 ANSWER = "answer.txt"
@@ -153,6 +153,7 @@ class Qwen2VLRegressor:
         Raises:
             ValueError: where the folder is not such a checkpoint, is half downloaded, or the GPU has too little room.
         """
+        require_transformers()
         import torch
         from transformers.initialization import no_init_weights
 

@@ -29,6 +29,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
+def require_transformers() -> None:
+    """Raise ValueError where the installed `transformers` is older than the one these hosts are written for."""
+    from importlib.metadata import version
+
+    installed = version("transformers")
+    if int(installed.split(".")[0]) < 5:
+        raise ValueError(
+            f"this model needs transformers 5 or newer, {installed} is installed: pip install -U transformers"
+        )
+
+
 class SavedTokenizer:
     """``tokenizer.json`` exactly as saved, through the library that wrote it.
 
