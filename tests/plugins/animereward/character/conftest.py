@@ -129,6 +129,7 @@ def sam2_model(side: int = 64, seed: int = 0) -> Any:
         for name, value in model.named_parameters():
             if value.ndim > 1 or "embed" in name or "scale" in name:
                 value.add_(torch.randn_like(value) * (0.3 if "embed" in name or value.shape[0] == 1 else 0.03))
+        model.mask_decoder.pred_obj_score_head.proj_out.bias.add_(5)  # the object is there
         shared = model.prompt_encoder.shared_embedding.positional_embedding  # one tensor in SAM 2's own layout
         model.shared_image_embedding.positional_embedding.copy_(shared)
     return model

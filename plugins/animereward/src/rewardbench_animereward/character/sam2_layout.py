@@ -87,9 +87,9 @@ def load_original(path: Path, device: str) -> Any:
     state = read_tensors(path)
     beside = path.parent / "config.json"
     config = Sam2VideoConfig.from_pretrained(path.parent) if beside.is_file() else _published_config(state, path)
-    model = Sam2VideoModel(config)
+    model: Any = Sam2VideoModel(config)
     load_strict(model, carried_over(state, path), path)
-    return model.to(device).eval().requires_grad_(False)
+    return model.to(device=device).eval().requires_grad_(False)
 
 
 def carried_over(state: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class Sam2Tracker:
         import torch
         from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
-        session = Sam2VideoInferenceSession(
+        session: Any = Sam2VideoInferenceSession(
             video_height=frames.shape[1],
             video_width=frames.shape[2],
             inference_device=self._device,
