@@ -35,7 +35,14 @@ def build(name: str, folder: Path, device: str) -> Function:
     import torch
 
     measure = BY_NAME[name]
-    function = _BUILDERS[name](folder, device)
+    try:
+        function = _BUILDERS[name](folder, device)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        files = ", ".join(measure.files) or "nothing"
+        raise ValueError(f"{name} cannot be loaded from {files} in {folder} ({reason})") from error
 
     def scored(video: str, clip: Clip) -> float:
         if measure.prompt and not clip.prompt:
@@ -65,7 +72,10 @@ def _action(prompt: str | None) -> str:
     if "person is " not in words:
         return ""
     action = words.split("person is ")[-1].split("_")[0].strip()
-    return f"A person is {action.replace('/', ' ')[:150]}"
+    short = (
+        action.replace("/", " ").encode()[:150].decode(errors="ignore")
+    )  # no action is as long, and names have limits
+    return f"A person is {short}"
 
 
 def _value(results: list[Mapping[str, Any]]) -> float:
