@@ -73,6 +73,7 @@ def model_config(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]
         for name in (
             *("num_attention_heads", "num_key_value_heads", "rms_norm_eps", "max_position_embeddings", "hidden_act"),
             *("use_sliding_window", "sliding_window", "max_window_layers"),
+            *("video_token_id", "image_token_id", "vision_start_token_id", "vision_end_token_id"),
         )
         if name in config
     }

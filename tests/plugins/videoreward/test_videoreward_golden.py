@@ -1,0 +1,118 @@
+"""Equality with VideoAlign's own inference code, through the doors a user takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rewardbench
+
+VARIANTS = ("full_lora", "full_plain", "adapter", "last_token", "mean_token")
+CASES = [
+    *((variant, "single_norm", {"norm": "true"}) for variant in VARIANTS),
+    ("full_lora", "single_raw", {"norm": "false"}),
+    ("full_lora", "num_frames_8_raw", {"norm": "false", "num_frames": "8"}),
+    ("full_lora", "fps1_maxpixels_12544_raw", {"norm": "false", "fps": "1", "max_pixels": "12544"}),
+    ("full_lora", "multi_pts_raw", {"norm": "false", "sample_type": "multi_pts"}),
+]
+
+pytestmark = pytest.mark.shared
+
+
+@pytest.mark.parametrize(("variant", "kind", "options"), CASES)
+def test_scores_from_mp4_files(golden, variant, kind, options) -> None:
+    model = golden.load(variant, **options)
+    found = model.score(golden.clips(golden.names(variant, kind)))
+    assert model.dimensions == ("VQ", "MQ", "TA", "overall")
+    np.testing.assert_allclose(found, golden.values(variant, kind), rtol=0, atol=golden.from_mp4)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_scores_from_saved_frames_alone_and_in_a_batch(golden, variant) -> None:
+    model = golden.load(variant).model
+    names = golden.names(variant, "single_raw")
+    items = [golden.saved_item(model, name) for name in names]
+    alone = np.concatenate([model.score([item]).values for item in items])
+    np.testing.assert_allclose(alone, golden.values(variant, "single_raw"), rtol=0, atol=golden.from_tensors)
+    together = model.score(items).values
+    np.testing.assert_allclose(together, golden.values(variant, "batch_raw"), rtol=0, atol=golden.from_tensors)
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5)
+
+
+def test_normalised_batch_and_raw_scores_beside_it(golden) -> None:
+    model = golden.load("full_lora", norm="true").model
+    scores = model.score([golden.saved_item(model, n) for n in golden.names("full_lora", "batch_norm")])
+    np.testing.assert_allclose(scores.values, golden.values("full_lora", "batch_norm"), rtol=0, atol=5e-5)
+    np.testing.assert_allclose(scores.raw, golden.values("full_lora", "batch_raw"), rtol=0, atol=5e-5)
+
+
+@pytest.mark.parametrize("name", ["example_1_A", "example_1_B", "example_2_A", "example_3_B"])
+def test_tokens_patches_and_hidden_states(golden, name) -> None:
+    import torch
+
+    model = golden.load("full_lora").model
+    item, saved = golden.saved_item(model, name), golden.tensors(name)
+    network = model._network
+    assert item.data["input_ids"].tolist() == saved["input_ids"][0].tolist()
+    with torch.inference_mode():
+        patches, grid = network._patches(item.data["frames"])
+        merged = network.backbone.visual(patches, grid_thw=torch.tensor([grid])).pooler_output
+        hidden = network.hidden_states([item.data["frames"]], [item.data["input_ids"]])[0]
+    assert list(grid) == saved["video_grid_thw"][0].tolist()
+    if "pixel_values_videos" in saved:
+        np.testing.assert_allclose(patches, saved["pixel_values_videos"], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(hidden, saved["last_hidden_state"], rtol=0, atol=5e-5)
+    np.testing.assert_allclose(merged, saved["visual_output"], rtol=0, atol=2e-5)
+    about = next(i for i in golden.expected["inputs"] if i["video"] == f"{name}.mp4")
+    places = about["special_token_positions"]
+    assert item.data["input_ids"][places].tolist() == list(network.rewards) == about["special_token_ids"]
+    np.testing.assert_allclose(hidden[places], saved["hidden_at_special_tokens"], rtol=0, atol=5e-5)
+
+
+def test_the_command_a_user_types(golden, tmp_path: Path) -> None:
+    table = tmp_path / "clips.csv"
+    names = golden.names("full_lora", "single_raw")
+    for name in names:
+        shutil.copyfile(golden.videos / f"{name}.mp4", tmp_path / f"{name}.mp4")
+    lines = [f'{name}.mp4,"{golden.expected["prompts"][name]}"' for name in names]
+    table.write_text("\n".join(["video,prompt", *lines]))
+    home = str(Path(rewardbench.__file__).parent.parent)
+    words = ["score", "--clips", str(table), "--plugin", "videoreward", "--device", "cpu", "--dtype", "float32"]
+    words += ["--weights", str(golden.folder / "full_lora"), "--weights", f"templates={golden.templates}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "rewardbench.cli", *words, "--option", "norm=false", "--format", "json"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([home, os.environ.get("PYTHONPATH", "")])},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    found = [[row["scores"][d] for d in ("VQ", "MQ", "TA", "overall")] for row in rows]
+    np.testing.assert_allclose(found, golden.values("full_lora", "single_raw"), rtol=0, atol=golden.from_mp4)
+    assert [row["error"] for row in rows] == [None] * len(names)
+
+
+def test_frames_in_memory_give_the_scores_of_the_file(golden) -> None:
+    from rewardbench.video import read_frames
+    from rewardbench_plugin import FrameSpec, Sampling
+
+    spec = FrameSpec(sampling=Sampling("all"))
+    clip = golden.clip("example_3_B")
+    frames = read_frames(clip.video, [spec])[spec]
+    reward = rewardbench.as_reward_fn(
+        "videoreward", fps=frames.fps, weights=golden.parts("full_lora"), device="cpu", dtype="float32"
+    )
+    scores, _ = reward([frames.rgb], [clip.prompt])
+    expected = golden.expected["variants"]["full_lora"]["single_norm"]["example_3_B"]
+    for dimension, column in (("VQ", "VQ"), ("MQ", "MQ"), ("TA", "TA"), ("overall", "Overall"), ("avg", "Overall")):
+        assert scores[dimension][0] == pytest.approx(expected[column], abs=golden.from_mp4)
