@@ -28,7 +28,7 @@ SPEC = FrameSpec(sampling=Sampling("head", 1))
 class Judge(PairwiseJudge):
     """Prefers the brighter clip, with a bias of 0.1 for the clip that is shown first."""
 
-    card = RewardCard(name="judge", version="1.0", dimensions=(Dimension("verdict", -1, 1),),
+    card = RewardCard(name="toy-judge", version="1.0", dimensions=(Dimension("verdict", -1, 1),),
                       inputs={"verdict": SPEC}, default_score="verdict")
     option_names = ("log", "refuse")
 
@@ -49,7 +49,7 @@ class Judge(PairwiseJudge):
 
 @hookimpl
 def rewardbench_rewards():
-    return [RewardManifest(name="judge", version="1.0", target=f"{__name__}:Judge")]
+    return [RewardManifest(name="toy-judge", version="1.0", target=f"{__name__}:Judge")]
 '''
 
 
@@ -60,7 +60,7 @@ def pairs(tiny_clips: list[Path]) -> list[Pair]:
 
 
 def compare(pairs: list[Pair], store: ScoreStore, **options: str):
-    choice, model = choose_reward("judge", options=options)
+    choice, model = choose_reward("toy-judge", options=options)
     listeners = Listeners(load_registry().manager, print)
     scorer = Scorer([Job(choice, model, None)], store, EngineSettings(workers=2), Silent(), listeners)
     scorer.compare_pairs(pairs)
@@ -68,7 +68,7 @@ def compare(pairs: list[Pair], store: ScoreStore, **options: str):
 
 
 def test_both_orders_are_asked_and_turned(install_plugin, pairs, tmp_path) -> None:
-    install_plugin("judge", SOURCE)
+    install_plugin("toy-judge", SOURCE)
     log = tmp_path / "asked"
     said = compare(pairs, ScoreStore(None), log=str(log))
     assert [(one.pair_id, one.order) for one in said] == [("up", "AB"), ("up", "BA"), ("down", "AB"), ("down", "BA")]
@@ -84,7 +84,7 @@ def test_both_orders_are_asked_and_turned(install_plugin, pairs, tmp_path) -> No
 
 
 def test_verdicts_are_not_asked_for_twice(install_plugin, pairs, tmp_path) -> None:
-    install_plugin("judge", SOURCE)
+    install_plugin("toy-judge", SOURCE)
     log = tmp_path / "asked"
     store = ScoreStore(tmp_path / "s")
     first = compare(pairs, store, log=str(log))
@@ -94,7 +94,7 @@ def test_verdicts_are_not_asked_for_twice(install_plugin, pairs, tmp_path) -> No
 
 
 def test_an_order_that_fails_costs_its_pair_only(install_plugin, pairs, tmp_path) -> None:
-    install_plugin("judge", SOURCE)
+    install_plugin("toy-judge", SOURCE)
     said = compare(pairs, ScoreStore(None), log=str(tmp_path / "asked"), refuse="clip4>clip0")
     assert [one.error is not None for one in said] == [False, True, False, False]
     margins = mean_margins(said)
@@ -103,13 +103,13 @@ def test_an_order_that_fails_costs_its_pair_only(install_plugin, pairs, tmp_path
 
 
 def test_prose_is_no_recorded_verdict(install_plugin, tiny_clips: list[Path], tmp_path: Path) -> None:
-    install_plugin("judge", SOURCE)
+    install_plugin("toy-judge", SOURCE)
     for clip in tiny_clips:
         (tmp_path / clip.name).write_bytes(clip.read_bytes())
     file = tmp_path / "pairs.csv"
     file.write_text("prompt,video_a,video_b,label_x\np,clip0.mp4,clip4.mp4,B\nq,clip5.mp4,clip1.mp4,A\n")
     options = {"log": str(tmp_path / "asked")}
-    settings = RunSettings(("judge",), (str(file),), out=tmp_path / "out", bootstrap=10, options=options)
+    settings = RunSettings(("toy-judge",), (str(file),), out=tmp_path / "out", bootstrap=10, options=options)
     (outcome,) = run_benchmark(settings)
     (metric,) = outcome.result.metrics
     assert metric.accuracy_without_ties.value == 1.0
