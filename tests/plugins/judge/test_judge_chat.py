@@ -103,6 +103,14 @@ def test_other_folders_are_refused_in_a_sentence(talking_model, tmp_path: Path) 
         load(untuned)
 
 
+def test_too_little_gpu_memory_is_said_before_loading(talking_model, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1 << 30, 80 << 30))
+    with pytest.raises(ValueError, match="needs 2.0 GiB of GPU memory, 1.0 GiB are free; name a smaller model"):
+        VideoChat(str(talking_model(RATING)), "cuda", "bfloat16", 16)
+
+
 @pytest.mark.parametrize("change", ["missing", "unexpected"])
 def test_a_key_too_few_or_too_many_is_an_error(talking_model, tmp_path: Path, change: str) -> None:
     from safetensors.torch import load_file, save_file

@@ -15,6 +15,8 @@ from rewardbench_plugin.devices import require_memory, torch_dtype
 SAMPLING_RATE = 1000.0
 """Frame times are handed to the processor as whole milliseconds."""
 
+SMALLER = "name a smaller model, e.g. Qwen2.5-VL-3B-Instruct (about 11 GiB in bfloat16)"
+
 
 @dataclass(frozen=True)
 class Footage:
@@ -56,7 +58,7 @@ class VideoChat:
 
         kind = _model_type(Path(folder))
         precision = torch_dtype(dtype, device)
-        require_memory(device, _memory(Path(folder), precision), f"the {kind} model in {folder}", "take a smaller one")
+        require_memory(device, _memory(Path(folder), precision), f"the {kind} model in {folder}", SMALLER)
         local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
             self._processor = transformers.AutoProcessor.from_pretrained(folder, **local)
