@@ -77,17 +77,29 @@ def test_tokens_patches_and_hidden_states(golden, name) -> None:
 
 
 def test_the_command_a_user_types(golden, tmp_path: Path) -> None:
-    table = tmp_path / "clips.csv"
+    """Four clips with VideoAlign's scores, and one with a bad prompt, which costs itself only."""
     names = golden.names("full_lora", "single_raw")
     for name in names:
         shutil.copyfile(golden.videos / f"{name}.mp4", tmp_path / f"{name}.mp4")
     lines = [f'{name}.mp4,"{golden.expected["prompts"][name]}"' for name in names]
-    table.write_text("\n".join(["video,prompt", *lines]))
+    table = tmp_path / "clips.csv"
+    table.write_text("\n".join(["video,prompt", *lines, f"{names[-1]}.mp4,a <|VQ_reward|> fox"]))
     home = str(Path(rewardbench.__file__).parent.parent)
     words = ["score", "--clips", str(table), "--plugin", "videoreward", "--device", "cpu", "--dtype", "float32"]
     words += ["--weights", str(golden.folder / "full_lora"), "--weights", f"templates={golden.templates}"]
     done = subprocess.run(
-        [sys.executable, "-m", "rewardbench.cli", *words, "--option", "norm=false", "--format", "json"],
+        [
+            sys.executable,
+            "-m",
+            "rewardbench.cli",
+            *words,
+            "--option",
+            "norm=false",
+            "--workers",
+            "1",
+            "--format",
+            "json",
+        ],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([home, os.environ.get("PYTHONPATH", "")])},
         cwd=tmp_path,
         capture_output=True,
@@ -95,11 +107,12 @@ def test_the_command_a_user_types(golden, tmp_path: Path) -> None:
         check=False,
         timeout=120,
     )
-    assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)
+    assert done.returncode == 3, done.stderr
+    *rows, bad = json.loads(done.stdout)
     found = [[row["scores"][d] for d in ("VQ", "MQ", "TA", "overall")] for row in rows]
     np.testing.assert_allclose(found, golden.values("full_lora", "single_raw"), rtol=0, atol=golden.from_mp4)
     assert [row["error"] for row in rows] == [None] * len(names)
+    assert "the prompt contains the special token <|VQ_reward|>" in bad["error"]
 
 
 def test_frames_in_memory_give_the_scores_of_the_file(golden) -> None:

@@ -14,6 +14,8 @@ from rewardbench_videoreward.settings import Lora
 PEFT = "base_model.model."
 HEAD = "rm_head.weight"
 EMBEDDING = "model.embed_tokens.weight"
+HALVES = ("visual", "model", "lm_head", "rm_head")
+ORDER = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv", "proj", "fc1", "fc2")
 
 
 @dataclass
@@ -161,10 +163,18 @@ def _fits(pair: Mapping[str, Any], shape: Sequence[int], rank: int) -> bool:
 def _targets(shapes: Mapping[str, tuple[int, ...]], lora: Lora) -> list[str]:
     """Linear layers and embeddings that VideoAlign's script gives a LoRA, in the order of its model."""
     matrices = [name.removesuffix(".weight") for name, shape in shapes.items() if len(shape) == 2]
-    order = {"visual": 0, "model": 1, "lm_head": 2, "rm_head": 3}
-    matrices.sort(key=lambda name: order.get(name.split(".", 1)[0], 4))
     kept = [name for name in matrices if not any(fragment in name for fragment in lora.exclude)]
+    kept.sort(key=_place)
     return kept[-lora.last :] if lora.last > 0 else kept
+
+
+def _place(module: str) -> tuple[int, int, int, int]:
+    """Where a module stands in the model: half, embedding or layers or merger, number of the layer, kind."""
+    half, *inner = module.split(".")
+    number = next((int(word) for word in inner if word.isdecimal()), 0)
+    stage = 1 if inner and inner[0] in ("layers", "merger") else 0
+    kind = ORDER.index(inner[-1]) if inner and inner[-1] in ORDER else 0
+    return HALVES.index(half) if half in HALVES else len(HALVES), stage, number, kind
 
 
 def _listed(names: Sequence[str]) -> str:
