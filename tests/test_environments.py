@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from rewardbench import environments
+from rewardbench import environments, installer
 from rewardbench.environments import Recipe, ensure, installed, recipe_of, remove
 from rewardbench.errors import InputError, PluginError
 from rewardbench.scoring.progress import Silent
@@ -68,7 +68,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     uv = tmp_path / "uv"
     uv.write_text(UV.format(python=sys.executable, log=str(log), newline="\\n"))
     uv.chmod(0o755)
-    monkeypatch.setattr(environments, "_find_uv", lambda: str(uv))
+    monkeypatch.setattr(installer, "find_uv", lambda: str(uv))
     monkeypatch.setenv("REWARDBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
     return log
@@ -170,7 +170,7 @@ def test_a_python_that_is_gone_means_building_again(calls, plugin) -> None:
 
 
 def _build(plugin: Path, uv: str, done: multiprocessing.Queue) -> None:
-    environments._find_uv = lambda: uv
+    installer.find_uv = lambda: uv
     progress = Lines()
     ensure(recipe(plugin), progress)
     done.put(progress.said)
@@ -180,7 +180,7 @@ def test_two_processes_build_one_environment(calls, plugin, monkeypatch) -> None
     monkeypatch.setenv("STUB_SECONDS", "0.5")
     context = multiprocessing.get_context("fork")
     done = context.Queue()
-    both = [context.Process(target=_build, args=(plugin, environments._find_uv(), done)) for _ in range(2)]
+    both = [context.Process(target=_build, args=(plugin, installer.find_uv(), done)) for _ in range(2)]
     for process in both:
         process.start()
     said = sorted((done.get(timeout=60) for _ in both), key=len)
@@ -195,7 +195,7 @@ def test_two_processes_build_one_environment(calls, plugin, monkeypatch) -> None
 def test_an_interrupted_build_leaves_nothing_half_usable(calls, plugin, monkeypatch, ending) -> None:
     monkeypatch.setenv("STUB_SECONDS", "30")
     context = multiprocessing.get_context("fork")
-    process = context.Process(target=_build, args=(plugin, environments._find_uv(), context.Queue()))
+    process = context.Process(target=_build, args=(plugin, installer.find_uv(), context.Queue()))
     process.start()
     patience = time.monotonic() + 60
     while not calls.read_text() and time.monotonic() < patience:
@@ -231,7 +231,7 @@ def test_a_cache_that_cannot_be_written_is_named(calls, plugin, tmp_path, monkey
 
 
 def test_uv_is_found_where_pip_put_it() -> None:
-    ended = subprocess.run([environments._find_uv(), "--version"], capture_output=True, text=True, check=True)
+    ended = subprocess.run([installer.find_uv(), "--version"], capture_output=True, text=True, check=True)
     assert ended.stdout.startswith("uv ")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rewardbench import environments
+from rewardbench import environments, installer
 from rewardbench.errors import PluginError
 from rewardbench.runs import ScoreSettings, score_clips
 from rewardbench.scoring.progress import Silent
@@ -35,7 +35,7 @@ def other_python(monkeypatch: pytest.MonkeyPatch) -> str:
     """A Python of another version that uv finds on this machine, or skip."""
     versions = sorted(Path.home().glob(".pyenv/versions/3.*/bin"))
     monkeypatch.setenv("PATH", os.pathsep.join([*map(str, versions), os.environ["PATH"]]))
-    uv = environments._find_uv()
+    uv = installer.find_uv()
     for version in ("3.9", "3.10", "3.12", "3.13"):
         words = [uv, "python", "find", "--no-project", "--no-python-downloads", version]
         if version != HOST and subprocess.run(words, capture_output=True, check=False).returncode == 0:
@@ -67,7 +67,7 @@ def test_another_python_and_another_numpy(cache, install_plugin, tiny_clips, oth
 
     # The second run asks nobody: not the network, and not uv.
     monkeypatch.setenv("UV_OFFLINE", "1")
-    monkeypatch.setattr(environments, "_find_uv", lambda: pytest.fail("uv was asked for"))
+    monkeypatch.setattr(installer, "find_uv", lambda: pytest.fail("uv was asked for"))
     again = score(tiny_clips)
     assert again == rows
 
