@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from rewardbench_vbench.dimensions import MEASURES, PUBLISHED
-from rewardbench_vbench.measuring import Abstains, link
+from rewardbench_vbench.dimensions import DINO_FOLDER, MEASURES, PUBLISHED
+from rewardbench_vbench.measuring import Abstains, link, published_code
 from rewardbench_vbench.model import VBench
 
 from rewardbench.environments import recipe_of
@@ -86,6 +86,32 @@ def test_missing_weights_are_named_with_their_source(measure, tmp_path) -> None:
     assert str(tmp_path / "empty") in sentence
     for file in measure.files:
         assert f"{file} (published at {PUBLISHED[file]})" in sentence
+
+
+def test_code_beside_the_weights_is_run_only_where_it_is_trusted(weights) -> None:
+    (weights / "dino_model/facebookresearch_dino_main").mkdir(parents=True)
+    (weights / "dino_model/dino_vitbase16_pretrain.pth").write_bytes(b"dino")
+    chosen_so = {"weights": {"": str(weights)}, "dimensions": ["subject_consistency"]}
+    with pytest.raises(InputError, match="dimension subject_consistency: runs the code in .*: add --trust-remote-code"):
+        chosen(**chosen_so)
+    assert "subject_consistency" not in chosen(weights={"": str(weights)}).dimensions
+    trusting = chosen(**chosen_so, options={"trust_remote_code": "true"})
+    assert trusting.dimensions == ("subject_consistency",)
+    everything = chosen(weights={"": str(weights)}, options={"trust_remote_code": "true"})
+    assert {"subject_consistency", "i2v_subject"} <= set(everything.dimensions)
+
+
+def test_trust_changes_no_score(weights) -> None:
+    folder, names = {"": str(weights)}, ["dynamic_degree"]
+    trusting = make_job("vbench", folder, {"trust_remote_code": "true"}, names, None, 0)
+    assert trusting.fingerprint == make_job("vbench", folder, {}, names, None, 0).fingerprint
+
+
+def test_other_code_than_the_published_is_refused(weights) -> None:
+    (weights / DINO_FOLDER).mkdir(parents=True)
+    (weights / DINO_FOLDER / "hubconf.py").write_text("raise SystemExit('run')")
+    with pytest.raises(ValueError, match=r"hubconf\.py is not the file of facebookresearch/dino at 7c446df"):
+        published_code(weights)
 
 
 @pytest.mark.parametrize(

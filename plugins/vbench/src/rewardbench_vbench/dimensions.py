@@ -44,7 +44,9 @@ class Measure:
 
 _CLIP_B = "clip_model/ViT-B-32.pt"
 _CLIP_L = "clip_model/ViT-L-14.pt"
-_DINO = ("dino_model/dino_vitbase16_pretrain.pth", "dino_model/facebookresearch_dino_main/")
+DINO_FOLDER = "dino_model/facebookresearch_dino_main/"
+"""Holds code, which is run only where the user trusts it and it is the one of :data:`DINO_CODE`."""
+_DINO = ("dino_model/dino_vitbase16_pretrain.pth", DINO_FOLDER)
 _VICLIP = ("ViCLIP/ViClip-InternVid-10M-FLT.pth", "ViCLIP/bpe_simple_vocab_16e6.txt.gz")
 _DREAMSIM = (
     "dreamsim/dino_vitb16_pretrain.pth",
@@ -125,7 +127,7 @@ PUBLISHED: dict[str, str] = {
     _CLIP_B: "openaipublic.azureedge.net/clip/models/40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
     _CLIP_L: "openaipublic.azureedge.net/clip/models/b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836",
     _DINO[0]: "dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain",
-    _DINO[1]: "github.com/facebookresearch/dino",
+    DINO_FOLDER: "github.com/facebookresearch/dino",
     "amt_model/amt-s.pth": "huggingface.co/lalala125/AMT",
     "raft_model/models/raft-things.pth": "github.com/princeton-vl/RAFT (models.zip)",
     "aesthetic_model/emb_reader/sa_0_4_vit_l_14_linear.pth": "github.com/LAION-AI/aesthetic-predictor",

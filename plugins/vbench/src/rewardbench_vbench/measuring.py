@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardbench_plugin.clip import Clip
-from rewardbench_vbench.dimensions import BY_NAME, DINO_CODE
+from rewardbench_vbench.dimensions import BY_NAME, DINO_CODE, DINO_FOLDER
 
 Function = Callable[[str, Clip], float]
 
@@ -104,15 +104,24 @@ def _temporal_flickering(folder: Path, device: str) -> Function:
     return score
 
 
-def _dino(folder: Path, device: str) -> Any:
-    import torch
+def published_code(folder: Path) -> Path:
+    """The folder of DINO's code, after a look at every file of it that is run.
 
-    repository = folder / "dino_model/facebookresearch_dino_main"
+    Raises:
+        ValueError: if one is not the published file.
+    """
+    repository = folder / DINO_FOLDER
     for name, expected in DINO_CODE.items():
         file = repository / name
         if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != expected:
             raise ValueError(f"{file} is not the file of facebookresearch/dino at 7c446df; nothing else is run")
-    model = torch.hub.load(str(repository), "dino_vitb16", source="local", pretrained=False)
+    return repository
+
+
+def _dino(folder: Path, device: str) -> Any:
+    import torch
+
+    model = torch.hub.load(str(published_code(folder)), "dino_vitb16", source="local", pretrained=False)
     _load(model, _tensors(folder / "dino_model/dino_vitbase16_pretrain.pth"), "DINO ViT-B/16")
     return model.to(device)
 

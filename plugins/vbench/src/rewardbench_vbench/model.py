@@ -12,9 +12,10 @@ import numpy as np
 
 from rewardbench_plugin.card import RewardCard
 from rewardbench_plugin.clip import PATH
+from rewardbench_plugin.options import flag
 from rewardbench_plugin.reward import Item, RewardModel, Scores
 from rewardbench_vbench import VERSION
-from rewardbench_vbench.dimensions import BY_NAME, MEASURES, PUBLISHED, SOURCES, Measure
+from rewardbench_vbench.dimensions import BY_NAME, DINO_FOLDER, MEASURES, PUBLISHED, SOURCES, Measure
 
 VBENCH = "0.1.5"
 
@@ -52,7 +53,7 @@ CARD = RewardCard(
         "the package shrinks the frames of motion_smoothness on small GPUs; here they never are, so a score does not "
         "depend on the card",
         "the package reads DINO from torch.hub over the network; here the same code (checked by SHA-256) and weights "
-        "are read from the weights folder",
+        "are read from the weights folder, with --trust-remote-code",
         "the i2v dimensions leave antialiasing to torchvision, whose default changed with 0.17; here 0.21 or later "
         "smooths",
     ),
@@ -69,6 +70,7 @@ class VBench(RewardModel):
     """Scores of single clips by the ``vbench`` package; a dimension abstains where its prompt or image is missing."""
 
     card = CARD
+    option_names = ("trust_remote_code",)
 
     def configure(
         self,
@@ -79,14 +81,16 @@ class VBench(RewardModel):
         dimensions: Sequence[str] | None = None,
         seed: int = 0,
     ) -> None:
-        """Take the user's choices. Without ``dimensions``, all that have their weights.
+        """Take the user's choices. Without ``dimensions``, all that have what they need.
 
         Raises:
             ValueError: naming the files that a dimension asked for lacks, or why it cannot be computed at all.
         """
         super().configure(preset=preset, weights=weights, options=options, dimensions=dimensions, seed=seed)
+        trusted = flag(self.options, "trust_remote_code", False)
+        self.options = {}  # whether code is trusted changes no score
         self.folder = weights_folder(self.weights)
-        lacking = {measure.name: lack for measure in MEASURES if (lack := _lack(measure, self.folder))}
+        lacking = {measure.name: lack for measure in MEASURES if (lack := _lack(measure, self.folder, trusted))}
         if dimensions:
             refused = [f"{name}: {lacking[name]}" for name in self.dimensions if name in lacking]
             if refused:
@@ -148,11 +152,13 @@ def weights_folder(weights: Mapping[str, str]) -> Path:
     return Path(named).absolute()
 
 
-def _lack(measure: Measure, folder: Path) -> str:
+def _lack(measure: Measure, folder: Path, trusted: bool) -> str:
     """Why a dimension cannot be computed, or nothing."""
     if measure.barred:
         return f"cannot be computed here, because {measure.barred}"
     missing = [file for file in measure.files if not _is_there(folder, file)]
+    if not missing and DINO_FOLDER in measure.files and not trusted:
+        return f"runs the code in {folder / DINO_FOLDER}: add --trust-remote-code (it is checked by SHA-256)"
     if not missing:
         return ""
     where = "; ".join(f"{file} (published at {PUBLISHED[file]})" for file in missing)
