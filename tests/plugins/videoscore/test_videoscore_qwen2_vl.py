@@ -1,8 +1,9 @@
-"""The Qwen2-VL variant on tiny random models: its head by closed forms, its body against `transformers`' own."""
+"""The Qwen2-VL variant on tiny random models, by closed forms and against Mantis' published class."""
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,37 @@ def test_the_body_is_qwen2_vl_with_one_dimensional_positions(write: Write, pictu
     logits = regressor.logits(prepared)
     np.testing.assert_allclose(logits, scores["1-D"], atol=1e-5)
     assert np.abs(logits - scores["3-D"]).max() > 1e-3
+
+
+REFERENCE: dict[str, tuple[dict[str, Any], list[float]]] = {
+    "last token": ({}, [-0.5414025, 0.5891381, -0.5964363, -0.2772573, -1.0570254]),
+    "pad inside": ({"pad_token_id": 5}, [-1.5073551, 0.5423304, -0.6080748, 1.4532264, 0.13278]),
+    "label tokens": (
+        {"score_type": "special_token", "label_special_token_ids": [262, 263, 264, 265, 266]},
+        [0.5690137, 0.0742384, -1.8478957, -0.052793, 0.4986315],
+    ),
+}
+"""What Mantis' own class gives (`transformers` 4.45.2 and its image processor, eager attention, float32), for weights,
+token ids and frames drawn as in the test."""
+
+
+@pytest.mark.parametrize("case", REFERENCE)
+def test_scores_are_those_of_the_published_class(case: str, write: Write) -> None:
+    changes, expected = REFERENCE[case]
+    folder = write(**changes)
+    (folder / "templates").mkdir()
+    (folder / "templates" / "answer.txt").write_text(ANSWER)
+    state = {}
+    for name, value in load_file(folder / "model.safetensors").items():
+        drawn = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(tuple(value.shape))
+        around = 1 if ("norm" in name or "ln_q" in name) and name.endswith("weight") else 0
+        state[name] = torch.from_numpy((0.15 * drawn if value.ndim > 1 else 0.1 * drawn + around).astype(np.float32))
+    save_file(state, folder / "model.safetensors")
+    rng = np.random.default_rng(5)
+    frames = rng.integers(0, 256, (4, 56, 84, 3), dtype=np.uint8)
+    ids = [1, 2, *rng.integers(8, 250, 20), *[261] * 12, *rng.integers(8, 250, 9), 262, 5, 263, 264, 9, 265, 266, 3]
+    logits = loaded(folder).logits({"input_ids": np.array(ids), "frames": frames})
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
 def test_patches_are_channel_frame_row_column_in_blocks_of_two_by_two() -> None:

@@ -18,6 +18,7 @@ Where `transformers` differs from the class the checkpoints were trained with, t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -164,25 +165,37 @@ def pooled_position(ids: np.ndarray, pad: int | None) -> int:
 
 
 @lru_cache(maxsize=64)
-def patch_positions(rows: int, columns: int, side: int) -> Any:
+def patch_positions(rows: int, columns: int, side: int) -> np.ndarray:
     """Rows of the position table, int64 (rows * columns,), for a frame of rows x columns patches; ``side`` is the
     number of patches along the square the table was trained for."""
-    import torch
+    edges = counted(1 / side, 1.0, 1 / side)
+    row, column = (
+        np.searchsorted(edges, counted(0.0, 1 - 1e-6, float(np.float32(1) / np.float32(n))), side="right")
+        for n in (rows, columns)
+    )
+    positions: np.ndarray = (row[:, None] * side + column).ravel()
+    return positions
 
-    with torch.device("cpu"):
-        edges = torch.arange(1 / side, 1.0, 1 / side)
-        row, column = (
-            torch.bucketize(torch.arange(0, 1 - 1e-6, 1 / torch.tensor(n)), edges, right=True) for n in (rows, columns)
-        )
-    return (row[:, None] * side + column).flatten()
+
+def counted(start: float, stop: float, step: float) -> np.ndarray:
+    """``torch.arange`` in float32 as x86 processors compute it, on every machine.
+
+    Where a patch lies on the edge of two positions, the last bit decides. Torch adds ``step`` 0 to 7 times to a
+    float32 base in blocks of 16, and multiplies in the remainder; other processors have other blocks.
+    """
+    numbers = np.arange(math.ceil((stop - start) / step))
+    base = np.where(numbers < len(numbers) // 16 * 16, numbers - numbers % 8, numbers)
+    return ((start + step * base).astype(np.float32).astype(np.float64) + step * (numbers - base)).astype(np.float32)
 
 
 def _patches(vision: Any, pixels: Any) -> Any:
     """Patch features (N, P, vision width) of pixels (N, 3, h, w); a remainder smaller than a patch is not seen."""
+    import torch
+
     embeddings = vision.embeddings
     grid = embeddings.patch_embedding(pixels)
-    positions = patch_positions(grid.shape[2], grid.shape[3], embeddings.num_patches_per_side).to(pixels.device)
-    hidden = grid.flatten(2).transpose(1, 2) + embeddings.position_embedding(positions)
+    positions = torch.from_numpy(patch_positions(grid.shape[2], grid.shape[3], embeddings.num_patches_per_side))
+    hidden = grid.flatten(2).transpose(1, 2) + embeddings.position_embedding(positions.to(pixels.device))
     return vision.post_layernorm(vision.encoder(inputs_embeds=hidden).last_hidden_state)
 
 
