@@ -131,3 +131,13 @@ def test_a_missing_tensor_is_listed(grounding_dino: Path, tmp_path: Path) -> Non
     save_file({**state, "model.other": lost}, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"1 missing: model.level_embed; 1 unexpected: model.other"):
         GroundingDino(tmp_path, "cpu", torch.float32)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_asks_and_answers(
+    grounding_dino: Path, detector: GroundingDino, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detection, "THRESHOLD", 0.0)
+    half = GroundingDino(grounding_dino, "cpu", dtype).boxes(picture())
+    assert half.dtype == np.float32
+    assert half.shape == detector.boxes(picture()).shape

@@ -185,3 +185,11 @@ def test_masks_lie_on_the_drawn_characters(
     assert overlap(masks == 2, two.person) > 0.9
     swapped = tracker.masks(frames, np.array(boxes[::-1], np.float32))
     assert overlap(swapped == 1, two.person) > 0.9
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_tracks_much_the_same(
+    sam2: Path, tracker: Sam2Tracker, frames: np.ndarray, dtype: str, overlap: Callable[..., float]
+) -> None:
+    half = Sam2Tracker(sam2, "cpu", dtype).masks(frames, BOXES)
+    assert overlap(half > 0, tracker.masks(frames, BOXES) > 0) > 0.9

@@ -75,6 +75,7 @@ class Sam2Tracker:
                 outputs = self._model(session, frame_idx=index)
                 logits = interpolate(outputs.pred_masks.float(), (height, width), mode="bilinear", align_corners=False)
                 yield (logits[:, 0] > 0).cpu().numpy()
+                _widen(session, index)
                 _forget(session, index, self._model.config.num_maskmem)
 
     def _session(self, frames: np.ndarray, boxes: np.ndarray) -> Any:
@@ -121,6 +122,14 @@ class _Pixels(Mapping[int, Any]):
         small = resize(rgb, [self._side, self._side], interpolation=InterpolationMode.BILINEAR, antialias=True)
         mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
         return ((small.float().div(255) - mean) / std).to(self._device)
+
+
+def _widen(session: Any, index: int) -> None:
+    """Keep this frame's memory, rounded to bfloat16, as float32: autocast to float16 cannot join the two half types."""
+    for outputs in session.output_dict_per_obj.values():
+        for frames in outputs.values():
+            if "maskmem_features" in frames.get(index, {}):
+                frames[index]["maskmem_features"] = frames[index]["maskmem_features"].float()
 
 
 def _forget(session: Any, index: int, memories: int) -> None:
