@@ -164,6 +164,11 @@ def write_published(
 
 
 @pytest.fixture(scope="session")
+def sentences() -> dict[str, str]:
+    return dict(SENTENCES)
+
+
+@pytest.fixture(scope="session")
 def stand_ins() -> dict[str, Any]:
     """Templates whose digests are those of the stand-in sentences."""
     from rewardbench_plugin import Template
