@@ -44,7 +44,10 @@ class DimensionRecord(_Record):
 
 
 class PluginRecord(_Record):
-    """One scorer of the run. ``label`` names it in the tables (``name`` or ``name:preset``)."""
+    """One scorer of the run. ``label`` names it in the tables (``name`` or ``name:preset``).
+
+    ``environment`` has what is installed (package to version) where the plugin has an environment of its own.
+    """
 
     label: str
     name: str
@@ -55,6 +58,7 @@ class PluginRecord(_Record):
     options: dict[str, str] = Field(default_factory=dict)
     dimensions: list[DimensionRecord]
     inputs: dict[str, Any] = Field(default_factory=dict)
+    environment: dict[str, str] = Field(default_factory=dict)
     notes: str = ""
     training_data: str = "unknown"
     citation: str = ""

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import rewardbench
+from rewardbench.environments import packages_of, recipe_of
 from rewardbench.errors import InputError
 from rewardbench.results import BenchmarkRecord, CostRecord, DimensionRecord, PluginRecord, Provenance
 from rewardbench.scoring.plan import Job
@@ -166,6 +167,7 @@ def plugin_record(job: Job) -> PluginRecord:
     from rewardbench_plugin.digests import hash_path
 
     card = job.model.card
+    recipe = recipe_of(card, job.choice.target)
     return PluginRecord(
         label=job.label,
         name=card.name,
@@ -180,6 +182,7 @@ def plugin_record(job: Job) -> PluginRecord:
             if d.name in job.dimensions
         ],
         inputs={n: spec.to_json() if isinstance(spec, FrameSpec) else "PATH" for n, spec in card.inputs.items()},
+        environment={} if recipe is None else packages_of(recipe),
         notes=card.notes,
         training_data=card.training_data,
         citation=card.citation,

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from rewardbench.cli import benchmarks, doctor, nameclash, output, plugins, report, run, score, train
+from rewardbench.cli import benchmarks, doctor, environments, nameclash, output, plugins, report, run, score, train
 from rewardbench.cli.light import keep_texts_as_they_are
 from rewardbench.errors import RewardbenchError
 
@@ -46,6 +46,7 @@ app.command("train", short_help="Train a reward model on preferences or ratings.
 app.command("doctor", short_help="Is this install giving a model's own numbers?")(doctor.doctor)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(benchmarks.app, name="benchmarks")
+app.add_typer(environments.app, name="environments")
 
 
 @app.callback(invoke_without_command=True)
