@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import itertools
 import os
 import subprocess
@@ -366,3 +367,18 @@ def test_manifest_names_the_version_that_is_written() -> None:
     assert manifest.name == "anime-probe"
     assert manifest.version == plan.PROBE_VERSION
     assert set(manifest.variants) == set(plan.VARIANTS)
+
+
+def test_a_version_of_the_benchmark_is_one_set_of_drawings() -> None:
+    """A drawn set stays in the cache under its version, and results name the version: another drawing is another one.
+
+    The digest stands for version 1 itself. Where it moves, ``PROBE_VERSION`` has to move with it.
+    """
+    digest = hashlib.sha256()
+    for cluster in plan.plan_clusters(""):
+        digest.update(cluster.prompt.encode())
+        digest.update(render(cluster.recipes[0], frames=1).tobytes())
+        for recipe in cluster.recipes:
+            digest.update(repr(recipe).encode())
+    assert plan.PROBE_VERSION == "1"
+    assert digest.hexdigest() == "b24c0a2919bf5a7617cf6aacdc8561256d6ac9a537f74feae0aecaf7911a792a"
