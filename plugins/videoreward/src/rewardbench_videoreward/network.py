@@ -133,7 +133,7 @@ def build_network(
         raise ValueError(f"{weights.source}: {HEAD} is {found or 'missing'}, model_config.json asks for {expected}")
     state = {_inner(name): tensor for name, tensor in weights.folded(dtype)}
     head = state.pop(HEAD).to(device)
-    backbone = _empty(made, device, dtype)
+    backbone = empty_backbone(made, device, dtype)
     load_strict(backbone, state, weights.source)
     _round_rotary(backbone, dtype)
     for parameter in backbone.parameters():
@@ -148,7 +148,7 @@ def _inner(name: str) -> str:
     return name
 
 
-def _empty(config: Any, device: str, dtype: Any) -> Any:
+def empty_backbone(config: Any, device: str, dtype: Any) -> Any:
     """The modules with unset parameters (filling 2 billion random numbers first takes a minute on a CPU)."""
     import torch
     from transformers import Qwen2VLModel
