@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "perf")]
 
 DIMENSIONS = ("VQ", "MQ", "TA")
-VQ_FAULTS = ("blur", "noise", "colour_cast")
-MQ_FAULTS = ("flicker", "jitter", "stutter")
+VQ_FAULTS = ("noise", "colour_cast")
+MQ_FAULTS = ("flicker", "jitter")
 FACTS_SHOWN = {
     "hair_colour": ("black", "blonde", "blue", "pink", "green"),
     "outfit_colour": ("red", "blue", "white", "yellow", "black"),
@@ -38,12 +38,10 @@ FACTS_SHOWN = {
 SEVERITIES, SEVERITY_SHARES = (0.0, 0.5, 1.0), (0.5, 0.25, 0.25)
 WRONG_FACTS = (0, 2, 3)
 WORDS = {
-    "blur": "blurred",
     "noise": "noisy",
     "colour_cast": "tinted",
     "flicker": "flickering",
     "jitter": "shaking",
-    "stutter": "halting",
 }
 FRAMES, SIDE, FPS = 6, 84, 8.0
 RATER_NOISE = 0.14
@@ -51,6 +49,7 @@ RATER_NOISE = 0.14
 SAME = 0.25
 """Levels that look closer than this are called a tie."""
 LEAK_PROMPTS = 4
+SIZE = {"hidden": 64, "layers": 3, "mlp": 128, "vision_width": 64, "vision_depth": 2}
 BINS = np.array([-np.inf, *np.arange(-3.75, 4, 0.5), np.inf])
 
 
@@ -59,14 +58,14 @@ class Plan:
     """Sizes; the defaults fit 35 minutes of one core."""
 
     caption_clips: int = 2400
-    caption_epochs: int = 5
+    caption_epochs: int = 6
     caption_batch: int = 16
-    caption_rate: float = 3e-3
+    caption_rate: float = 6e-3
     train_prompts: int = 240
     test_prompts: int = 80
     clips_per_prompt: int = 4
     epochs: int = 6
-    rate: float = 1e-3
+    rate: float = 3e-3
     lora_rank: int = 8
 
 
@@ -240,13 +239,13 @@ def teach_captions(world: Path, base: Path, plan: Plan, seed: int) -> dict[str, 
     from rewardbench_videoreward.prompts import PromptTemplate
 
     from rewardbench.reward_training import inputs as clip_inputs
-    from rewardbench.reward_training.small_base import write_small_base
+    from rewardbench.reward_training.small_base import SmallSize, write_small_base
 
     if (base / "captions.json").exists():
         return json.loads((base / "captions.json").read_text())
     start = time.process_time()
     rows = read_csv(world / "captions.csv")
-    model = write_small_base(base, [row["prompt"] for row in rows] + 200 * our_words(), seed=seed)
+    model = write_small_base(base, [row["prompt"] for row in rows] + 200 * our_words(), SmallSize(**SIZE), seed)
     tokenizer = transformers.AutoTokenizer.from_pretrained(base)
     tokens = clip_inputs.tokens_of(tokenizer, base, ())
     spec = clip_inputs.frame_spec(settings_of(plan, base=base))
@@ -547,6 +546,7 @@ def run(work: Path, plan: Plan, seeds: Sequence[int]) -> dict[str, Any]:
             "test_pairs": len(pairs.prompts),
             "labels": floors(pairs),
         },
+        "size": SIZE,
         "parameters": trained["btt"][0]["train"]["parameters"],
         "captions": merged([{k: c[k] for k in ("loss", "loss_wrong_clip")} for c in captions]),
         "variants": {name: merged(values) for name, values in measured.items()},
