@@ -148,4 +148,16 @@ def write_remote_folder(folder: Path, tokenizer: Any, *, forgetful: bool = False
     model.save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps(config))
     tokenizer.save_pretrained(folder)
+    _write_old_tokenizer(folder)
     return folder
+
+
+def _write_old_tokenizer(folder: Path) -> None:
+    """Tokenizer files as transformers 4.42 and tokenizers 0.19 wrote them, and later versions still read them."""
+    path = folder / "tokenizer.json"
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    saved["model"]["merges"] = [one if isinstance(one, str) else " ".join(one) for one in saved["model"]["merges"]]
+    path.write_text(json.dumps(saved), encoding="utf-8")
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**settings, "tokenizer_class": "PreTrainedTokenizerFast"}), encoding="utf-8")

@@ -348,3 +348,18 @@ def test_checkpoints_that_are_not_whole_are_refused(chat_folder, change: str) ->
     )
     with pytest.raises(PluginError, match=sentence):
         rewardbench.load_reward("visionreward", weights=chat_folder, device="cpu", dtype="float32")
+
+
+@pytest.mark.system
+@pytest.mark.shared
+def test_the_pinned_environment_gives_the_scores_of_this_one(remote_folder, shared, tmp_path, capsys) -> None:
+    """The real environment (torch 2.1, transformers 4.42; 5 GB to download where uv has none of it cached)."""
+    video = shared / "golden" / "videos" / "cartoon_films_tui_la_13.mp4"
+    words = ["score", str(video), "--prompt", PROMPT, "--plugin", "visionreward:released", "--trust-remote-code"]
+    words += ["--option", f"revision={COMMIT}", "--option", "scoring=soft", "--weights", str(remote_folder)]
+    assert main([*words, "--device", "cpu", "--dtype", "float32", "--format", "json", "--workers", "1"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    model = loaded(remote_folder, scoring="soft", **TRUSTED)
+    expected = model.score([item(model, video, PROMPT)]).values[0, 0]
+    assert row["scores"]["overall"] == pytest.approx(expected, abs=1e-8)
+    assert abs(expected) > 1e-6

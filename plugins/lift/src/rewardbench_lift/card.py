@@ -55,7 +55,7 @@ CARD = RewardCard(
     training_data="LiFT-HRA (10k or 20k clips with grades and reasons by people) and 1k clips of VIDGEN-1M. "
     "GenAI-Bench and VideoGen-RewardBench are not named among its sources.",
     code_licence="no licence file in the published repository; VILA's code is Apache-2.0",
-    weights_licence="MIT as tagged; the base model is CC-BY-NC-4.0 with Llama's terms",
+    weights_licence="see the repository's page; the base model is for non-commercial use (CC-BY-NC-4.0, Llama's terms)",
     citation="Wang et al. 2024, LiFT: Leveraging Human Feedback for Text-to-Video Model Alignment, arXiv:2412.04814",
     parameters=13_500_000_000,
     memory=GPU_MEMORY,

@@ -74,8 +74,8 @@ RELEASED = RewardCard(
         {"overall": 0.0},
         "inference-video.py: the same answers give the same score, for which its compare mode names the second clip",
     ),
-    training_data="VisionRewardDB-Video: 33k clips with 64 answers each by people; the weights are a logistic "
-    "regression on pairs. GenAI-Bench and VideoGen-RewardBench are not named among its sources.",
+    training_data="VisionRewardDB-Video: 33k clips with 64 answers each by people. "
+    "GenAI-Bench and VideoGen-RewardBench are not named among its sources.",
     code_licence="Apache-2.0",
     weights_licence="that of the repository (CogVLM2 and Llama 3 terms apply to the base model)",
     citation="Xu et al. 2024, VisionReward, arXiv:2412.21059",
