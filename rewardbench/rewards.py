@@ -159,7 +159,7 @@ def load_reward(
     """
     parts = weights if isinstance(weights, Mapping) else {} if weights is None else {"": os.fspath(weights)}
     spec = name if preset is None else f"{name}:{preset}"
-    texts = {key: str(value) for key, value in options.items()}
+    texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in options.items()}
     choice, model = choose_reward(spec, weights=parts, options=texts, dimensions=dimensions, seed=seed)
     if isinstance(model, PairwiseJudge):
         raise PluginError(f"plugin {name!r} compares two clips; it cannot score one")

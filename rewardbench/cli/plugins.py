@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -70,6 +71,8 @@ def show_plugin(
     with output.own_stdout() as stdout:
         plugin, preset, target = resolve_spec(name)
         model = instantiate(plugin, target)
+        with contextlib.suppress(ValueError):  # a recorded table cannot be configured without its file
+            model.configure(preset=preset)
         facts = {
             **_card_facts(model.card),
             "preset": preset,

@@ -76,7 +76,18 @@ class Job:
 
 
 def _reader(spec: object) -> str:
-    return f"{spec.reader} {installed_version(spec.reader)}" if isinstance(spec, FrameSpec) else "plugin"
+    """Reader and resize filter with their versions: another version may give other pixels."""
+    if not isinstance(spec, FrameSpec):
+        return "plugin"
+    return " ".join(filter(None, (spec.reader, installed_version(spec.reader), installed_filter(spec.filter))))
+
+
+@cache
+def installed_filter(name: str) -> str:
+    """What implements a resize filter, with its version; empty where nothing is resized."""
+    from rewardbench.video import filter_version
+
+    return filter_version(name)
 
 
 @cache
