@@ -239,6 +239,7 @@ def teach_captions(world: Path, base: Path, plan: Plan, seed: int) -> dict[str, 
     from rewardbench_videoreward.prompts import PromptTemplate
 
     from rewardbench.reward_training import inputs as clip_inputs
+    from rewardbench.reward_training.frames import FrameCache
     from rewardbench.reward_training.small_base import SmallSize, write_small_base
 
     if (base / "captions.json").exists():
@@ -249,7 +250,7 @@ def teach_captions(world: Path, base: Path, plan: Plan, seed: int) -> dict[str, 
     tokenizer = transformers.AutoTokenizer.from_pretrained(base)
     tokens = clip_inputs.tokens_of(tokenizer, base, ())
     spec = clip_inputs.frame_spec(settings_of(plan, base=base))
-    inputs = clip_inputs.ClipInputs(tokens, PromptTemplate(ASK), spec, model.config.vision_config)
+    inputs = clip_inputs.ClipInputs(tokens, PromptTemplate(ASK), FrameCache(spec), model.config.vision_config)
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     mean, std = pixel_statistics(base)
     network = Network(model.model, model.lm_head.weight, tokens.video_pad, mean, std, (), "last", 1)
@@ -266,22 +267,7 @@ def teach_captions(world: Path, base: Path, plan: Plan, seed: int) -> dict[str, 
         return torch.nn.functional.cross_entropy(logits, torch.tensor(np.concatenate(said)))
 
     held_out, taught = rows[:64], rows[64:]
-    steps = plan.caption_epochs * len(taught) // plan.caption_batch
-    optimizer = torch.optim.AdamW(model.parameters(), lr=plan.caption_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.caption_rate, total_steps=steps, pct_start=0.1)
-    rng = np.random.default_rng(seed)
-    order = np.concatenate([rng.permutation(len(taught)) for _ in range(plan.caption_epochs)])
-    model.train()
-    for step in range(steps):
-        part = [taught[i] for i in order[step * plan.caption_batch : (step + 1) * plan.caption_batch]]
-        loss = loss_of(part, [row["prompt"] for row in part])
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        if step % 50 == 0:
-            print(f"  captions, seed {seed}: step {step} of {steps}, loss {loss.item():.3f}", flush=True)
+    steps = optimise(model, lambda part: loss_of(part, [row["prompt"] for row in part]), taught, plan, seed)
     model.eval()
     with torch.inference_mode():
         captions = [row["prompt"] for row in held_out]
@@ -291,6 +277,28 @@ def teach_captions(world: Path, base: Path, plan: Plan, seed: int) -> dict[str, 
     found = {"loss": seen, "loss_wrong_clip": unseen, "steps": steps, "cpu_s": round(time.process_time() - start, 1)}
     (base / "captions.json").write_text(json.dumps(found))
     return found
+
+
+def optimise(model: Any, loss_of: Callable[[Any], Any], taught: Sequence[Any], plan: Plan, seed: int) -> int:
+    """AdamW under a one-cycle schedule; returns the number of steps."""
+    import torch
+
+    steps = plan.caption_epochs * len(taught) // plan.caption_batch
+    optimizer = torch.optim.AdamW(model.parameters(), lr=plan.caption_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.caption_rate, total_steps=steps, pct_start=0.1)
+    rng = np.random.default_rng(seed)
+    order = np.concatenate([rng.permutation(len(taught)) for _ in range(plan.caption_epochs)])
+    model.train()
+    for step in range(steps):
+        loss = loss_of([taught[i] for i in order[step * plan.caption_batch : (step + 1) * plan.caption_batch]])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        if step % 50 == 0:
+            print(f"  captions, seed {seed}: step {step} of {steps}, loss {loss.item():.3f}", flush=True)
+    return steps
 
 
 def our_words() -> list[str]:

@@ -19,7 +19,9 @@ def train(
         Path,
         typer.Option("--data", metavar="TABLE", help="Pairs file, VideoAlign's csv, or (regression) rating table."),
     ],
-    base: Annotated[Path, typer.Option("--base", metavar="DIR", help="Folder of a Qwen2-VL model.")],
+    base: Annotated[
+        Path, typer.Option("--base", metavar="PATH", help="Folder of a Qwen2-VL model, or AnimeReward checkpoint.")
+    ],
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder of the run; DIR/model becomes the checkpoint.")
     ],
@@ -51,6 +53,9 @@ def train(
     ] = "short",
     templates: Annotated[
         Path | None, typer.Option("--templates", metavar="DIR", help="Folder of VideoReward's published templates.")
+    ] = None,
+    bert: Annotated[
+        Path | None, typer.Option("--bert", metavar="DIR", help="BERT's vocabulary, for AnimeReward's text_video.")
     ] = None,
     language: Annotated[
         str, typer.Option("--language", metavar="lora|full|frozen", help="How the language model is trained.")

@@ -76,6 +76,11 @@ class TrainingData:
         )
 
 
+def clip_key(clip: Clip) -> tuple[str, str | None, str | None]:
+    """What makes a clip another one to a model: the same video under another prompt or image is."""
+    return clip.video, clip.prompt, clip.image
+
+
 def same_prompt(prompt: str | None) -> str:
     """The key under which two spellings of one prompt are one: case and spacing do not matter."""
     return " ".join((prompt or "").casefold().split())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,9 @@ from rewardbench_videoreward.settings import frame_spec as spec_of_checkpoint
 from rewardbench_videoreward.tokens import TEMPLATE_FILES, VIDEO_PAD, Tokens
 
 from rewardbench.errors import ClipError, InputError
+from rewardbench.reward_training.frames import FrameCache
 from rewardbench.reward_training.settings import TrainingSettings
 from rewardbench_plugin.clip import Clip, FrameSpec
-
-CACHE_BYTES = 2 << 30
-"""Decoded frames kept in memory, so that a small set is decoded once."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ def frame_spec(settings: TrainingSettings) -> FrameSpec:
 
 @dataclass
 class ClipInputs:
-    """Prepares clips for one base model and one template; decoded frames stay in memory up to :data:`CACHE_BYTES`.
+    """Prepares clips for one base model and one template.
 
     Attributes:
         vision: the vision encoder's configuration, which says how many patches become a token.
@@ -44,10 +41,8 @@ class ClipInputs:
 
     tokens: Tokens
     template: PromptTemplate
-    spec: FrameSpec
+    frames: FrameCache
     vision: Any
-    _frames: OrderedDict[str, np.ndarray] = field(default_factory=OrderedDict)
-    _cached: int = 0
 
     def prepare(self, clip: Clip) -> Prepared:
         """Frames and ids of a clip and its prompt.
@@ -60,25 +55,12 @@ class ClipInputs:
         found = [token for token in self.tokens.specials if token in prompt]
         if found:
             raise InputError(f"{clip.clip_id}: the prompt contains the special token {found[0]}; remove it there")
-        frames = self._read(clip)
+        frames = self.frames.read(clip.video).rgb
         depth, patch, merge = self.vision.temporal_patch_size, self.vision.patch_size, self.vision.spatial_merge_size
         if len(frames) % depth:
             raise ClipError(f"{clip.video}: {len(frames)} frames are no multiple of {depth}; use another --num-frames")
         n_tokens = len(frames) // depth * (frames.shape[1] // patch // merge) * (frames.shape[2] // patch // merge)
         return Prepared(frames, self.tokens.encode(self.template.fill(prompt), n_tokens))
-
-    def _read(self, clip: Clip) -> np.ndarray:
-        from rewardbench.video import read_frames
-
-        if clip.video in self._frames:
-            self._frames.move_to_end(clip.video)
-            return self._frames[clip.video]
-        rgb = read_frames(clip.video, [self.spec], threads=1)[self.spec].rgb
-        self._frames[clip.video] = rgb
-        self._cached += rgb.nbytes
-        while self._cached > CACHE_BYTES and len(self._frames) > 1:
-            self._cached -= self._frames.popitem(last=False)[1].nbytes
-        return rgb
 
 
 def tokens_of(tokenizer: Any, base: Path, special_tokens: tuple[str, ...]) -> Tokens:

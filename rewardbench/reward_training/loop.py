@@ -15,9 +15,7 @@ import torch
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from rewardbench.reward_training.examples import Pair, Rated, TrainingData, same_prompt
-from rewardbench.reward_training.inputs import ClipInputs, Prepared
-from rewardbench.reward_training.network import RewardNetwork, parameter_groups
+from rewardbench.reward_training.examples import Pair, Rated, TrainingData, clip_key, same_prompt
 from rewardbench.reward_training.objectives import (
     RewardLoss,
     bradley_terry_loss,
@@ -25,6 +23,7 @@ from rewardbench.reward_training.objectives import (
     regression_loss,
 )
 from rewardbench.reward_training.settings import TrainingSettings
+from rewardbench.reward_training.trainee import Trainee
 from rewardbench_plugin.clip import Clip
 
 STATES_KEPT = 2
@@ -50,18 +49,18 @@ class Collator:
     float32 (P, D), NaN where nothing is said.
     """
 
-    inputs: ClipInputs
+    prepare: Callable[[Clip], Any]
     dimensions: tuple[str, ...]
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
-        at: dict[tuple[str, str | None], int] = {}
-        clips: list[Prepared] = []
+        at: dict[tuple[str, str | None, str | None], int] = {}
+        clips: list[Any] = []
 
         def place(clip: Clip) -> int:
-            key = (clip.video, clip.prompt)
+            key = clip_key(clip)
             if key not in at:
                 at[key] = len(clips)
-                clips.append(self.inputs.prepare(clip))
+                clips.append(self.prepare(clip))
             return at[key]
 
         pairs, labels = [], []
@@ -90,10 +89,10 @@ def objective_loss(settings: TrainingSettings, rewards: Tensor, pairs: Tensor, l
 class RewardTrainer(Trainer):
     """transformers' Trainer with the reward objectives and a learning rate for each part of the model."""
 
-    def __init__(self, settings: TrainingSettings, network: RewardNetwork, **arguments: Any) -> None:
-        super().__init__(model=network, **arguments)
+    def __init__(self, settings: TrainingSettings, trainee: Trainee, **arguments: Any) -> None:
+        super().__init__(model=trainee.network, **arguments)
         self.settings = settings
-        self.network = network
+        self.trainee = trainee
 
     def compute_loss(
         self,
@@ -108,8 +107,7 @@ class RewardTrainer(Trainer):
 
     def create_optimizer(self, model: Any = None) -> Any:
         if self.optimizer is None:
-            groups = parameter_groups(self.network, self.settings)
-            self.optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate)
+            self.optimizer = torch.optim.AdamW(self.trainee.groups(), lr=self.settings.learning_rate)
         return self.optimizer
 
 
@@ -135,8 +133,7 @@ class _Log(TrainerCallback):
 
 
 def run_loop(
-    network: RewardNetwork,
-    collator: Collator,
+    trainee: Trainee,
     examples: Sequence[Example],
     settings: TrainingSettings,
     *,
@@ -180,14 +177,12 @@ def run_loop(
         disable_tqdm=True,
         log_level="error",
     )
-    if settings.gradient_checkpointing:
-        network.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs: one process each (accelerate launch), never threads
     trainer = RewardTrainer(
         settings,
-        network,
+        trainee,
         args=arguments,
-        data_collator=collator,
+        data_collator=Collator(trainee.prepare, trainee.dimensions),
         train_dataset=list(examples),
         callbacks=[_Log(log, progress), *callbacks],
     )
@@ -211,8 +206,7 @@ def _quiet(trainer: Trainer) -> None:
 
 
 def score_clips(
-    network: RewardNetwork,
-    inputs: ClipInputs,
+    trainee: Trainee,
     clips: Sequence[Clip],
     *,
     device: str,
@@ -221,11 +215,11 @@ def score_clips(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> np.ndarray:
     """Raw rewards float64 (N, D) of clips, without gradients."""
-    network.to(device).eval()
+    network = trainee.network.to(device).eval()
     rows = []
     with torch.inference_mode(), torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16):
         for start in range(0, len(clips), batch_size):
-            part = [inputs.prepare(clip) for clip in clips[start : start + batch_size]]
+            part = [trainee.prepare(clip) for clip in clips[start : start + batch_size]]
             rows.append(network(part).double().cpu().numpy())
             if progress is not None:
                 progress("validating", min(start + batch_size, len(clips)), len(clips))

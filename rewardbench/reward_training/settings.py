@@ -25,7 +25,8 @@ class TrainingSettings:
 
     Attributes:
         data: pairs file, VideoAlign's csv, or rating table.
-        base: folder of a Qwen2-VL model (config, tokenizer, image processor, safetensors).
+        base: folder of a Qwen2-VL model (config, tokenizer, image processor, safetensors), or the checkpoint file of
+            one of AnimeReward's consistency models.
         out: folder of the run; ``out/model`` becomes the checkpoint.
         validation: a table of its own; None takes ``validation_share`` of the prompts of ``data``.
         objective: ``regression`` (ratings), ``bt`` (pairs; ties are left out) or ``btt`` (pairs with ties).
@@ -37,6 +38,7 @@ class TrainingSettings:
             None takes those about text.
         template: ``short`` (ours, made for any dimensions), or the name of a published one in ``templates``.
         templates: folder of published templates.
+        bert: folder of BERT's vocabulary, for AnimeReward's text-video model.
         language, vision: what is trained of the two halves; the head always is, and so are the special tokens' rows.
         lora_rank, lora_alpha, lora_dropout: LoRA on every linear layer of the language model.
         learning_rate: of LoRA (or the whole language model), and of what has no rate of its own.
@@ -65,6 +67,7 @@ class TrainingSettings:
     context_dimensions: tuple[str, ...] | None = None
     template: str = "short"
     templates: Path | None = None
+    bert: Path | None = None
     language: str = "lora"
     vision: str = "full"
     lora_rank: int = 64

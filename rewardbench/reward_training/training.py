@@ -11,19 +11,23 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rewardbench.errors import InputError
 from rewardbench.reward_training.examples import (
     TrainingData,
     check_apart,
+    clip_key,
     read_examples,
     split_by_prompt,
 )
-from rewardbench.reward_training.prompts import order_dimensions, published_wording, short_wording
 from rewardbench.reward_training.settings import TrainingSettings
 from rewardbench.reward_training.validation import normalise, validate
 from rewardbench_plugin.clip import Clip
+from rewardbench_plugin.digests import hash_path
+
+if TYPE_CHECKING:
+    from rewardbench.reward_training.trainee import Trainee
 
 SCHEMA = "rewardbench.train/1"
 Progress = Callable[[str, int, int], None]
@@ -52,6 +56,7 @@ def train(
         _require("peft", "LoRA (--language lora)")
     training, validation = _read(settings)
     record = settings.record() | {"data_sha256": training.sha256, "validation_sha256": validation.sha256}
+    record["base_sha256"] = hash_path(str(settings.base)) if settings.base.exists() else ""
     result_file = settings.out / "train_result.json"
     _claim(settings, record)
     if result_file.is_file():
@@ -74,10 +79,7 @@ def _train(
     import torch
     import transformers
 
-    from rewardbench.reward_training import inputs as clip_inputs
-    from rewardbench.reward_training.checkpoint import write_checkpoint
-    from rewardbench.reward_training.loop import Collator, group_examples, run_loop, score_clips
-    from rewardbench.reward_training.network import build_network, read_base
+    from rewardbench.reward_training.loop import group_examples, run_loop, score_clips
     from rewardbench_plugin.worker import resolve_device
 
     started = time.monotonic()
@@ -87,26 +89,12 @@ def _train(
     transformers.set_seed(settings.seed)
     device = resolve_device(settings.device)
     bfloat16 = (settings.dtype or ("float32" if device == "cpu" else "bfloat16")) == "bfloat16"
-
-    dimensions, blind = order_dimensions(training.dimensions, settings.context_dimensions)
-    if settings.templates is None:
-        wording = short_wording(dimensions, blind, settings.reward_token)
-    else:
-        wording = published_wording(settings.template, dimensions, settings.reward_token, settings.templates)
-    base_model = read_base(settings.base)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(settings.base)
-    tokenizer.add_special_tokens({"additional_special_tokens": list(wording.special_tokens)})
-    tokens = clip_inputs.tokens_of(tokenizer, settings.base, wording.special_tokens)
-    network = build_network(base_model, len(tokenizer), tokens, len(dimensions), settings)
-    spec, vision = clip_inputs.frame_spec(settings), base_model.config.vision_config
-    prepare = clip_inputs.ClipInputs(tokens, wording.template, spec, vision)
-    states = settings.out / "state"
+    trainee = _trainee(settings, training, bfloat16)
     steps = run_loop(
-        network,
-        Collator(prepare, dimensions),
+        trainee,
         group_examples(training, settings.pairs_per_prompt),
         settings,
-        states=states,
+        states=settings.out / "state",
         log=settings.out / "train.log",
         device=device,
         bfloat16=bfloat16,
@@ -114,32 +102,24 @@ def _train(
         progress=progress,
     )
     clips = distinct_clips(validation)
-    scores = score_clips(network, prepare, clips, device=device, bfloat16=bfloat16, progress=progress)
-    normalisation = normalise(scores, dimensions)
-    weights = write_checkpoint(
-        settings.out / "model",
-        network,
-        base_model.lm_head.weight,
-        tokenizer,
-        wording,
-        dimensions,
-        settings,
-        step=steps,
-        normalisation=normalisation,
-        bfloat16=bfloat16,
-    )
-    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    scores = score_clips(trainee, clips, device=device, bfloat16=bfloat16, progress=progress)
+    normalisation = normalise(scores, trainee.dimensions)
+    weights = trainee.write(settings.out / "model", steps, normalisation)
+    parameters = list(trainee.network.parameters())
     return {
         "checkpoint": str(weights.relative_to(settings.out)),
         "checkpoint_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "dimensions": list(dimensions),
+        "dimensions": list(trainee.dimensions),
         "seed": settings.seed,
         "steps": steps,
         "examples": {"training": len(training), "validation": len(validation)},
         "prompts": {"training": len(training.prompts), "validation": len(validation.prompts)},
-        "parameters": {"all": sum(p.numel() for p in network.parameters()), "trained": trained},
+        "parameters": {
+            "all": sum(p.numel() for p in parameters),
+            "trained": sum(p.numel() for p in parameters if p.requires_grad),
+        },
         "normalisation": {d: {"mean": m, "std": s} for d, (m, s) in normalisation.items()},
-        "validation": validate(validation, clips, scores, dimensions, settings, normalisation),
+        "validation": validate(validation, clips, scores, trainee.dimensions, settings, normalisation),
         "device": device,
         "dtype": "bfloat16" if bfloat16 else "float32",
         "seconds": round(time.monotonic() - started, 1),
@@ -147,9 +127,20 @@ def _train(
     }
 
 
+def _trainee(settings: TrainingSettings, data: TrainingData, bfloat16: bool) -> Trainee:
+    """A folder as ``--base`` is a Qwen2-VL, a file one of AnimeReward's consistency models."""
+    if settings.base.is_file():
+        from rewardbench.reward_training.consistency import consistency_trainee
+
+        return consistency_trainee(settings, data)
+    from rewardbench.reward_training.vlm import vlm_trainee
+
+    return vlm_trainee(settings, data.dimensions, bfloat16=bfloat16)
+
+
 def distinct_clips(data: TrainingData) -> list[Clip]:
     """Every clip once; one video under two prompts is two clips."""
-    return list({(c.video, c.prompt): c for c in data.clips()}.values())
+    return list({clip_key(clip): clip for clip in data.clips()}.values())
 
 
 def _read(settings: TrainingSettings) -> tuple[TrainingData, TrainingData]:
@@ -169,7 +160,7 @@ def _claim(settings: TrainingSettings, record: dict[str, Any]) -> None:
     if path.is_file():
         other = json.loads(path.read_text(encoding="utf-8"))
         changed = settings.changes_to(other)
-        changed += [k for k in ("data_sha256", "validation_sha256") if record[k] != other.get(k)]
+        changed += [k for k in ("data_sha256", "validation_sha256", "base_sha256") if record[k] != other.get(k)]
         if changed:
             raise InputError(
                 f"{settings.out} holds a run with another {', '.join(changed)}; use another --out, or delete it"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rewardbench.metrics import kendall_tau, pairwise_accuracy, rao_kupper_tie_threshold
-from rewardbench.reward_training.examples import TrainingData
+from rewardbench.reward_training.examples import TrainingData, clip_key
 from rewardbench.reward_training.settings import TrainingSettings
 from rewardbench_plugin.clip import Clip
 
@@ -40,7 +40,7 @@ def validate(
     threshold chosen on other prompts. For ``btt``, ``tie_threshold`` is the model's own, ln((θ²-2)/θ), on raw scores,
     and ``tie_threshold_normalised`` the same for the scores that the plugin gives.
     """
-    row = {(c.video, c.prompt): i for i, c in enumerate(clips)}
+    row = {clip_key(clip): i for i, clip in enumerate(clips)}
     report = {}
     for column, dimension in enumerate(dimensions):
         values = scores[:, column]
@@ -48,8 +48,8 @@ def validate(
         if data.kind == "pairs":
             labelled = [p for p in data.pairs if dimension in p.labels]
             human = np.array([p.labels[dimension] for p in labelled], dtype=int)
-            a = [row[p.a.video, p.a.prompt] for p in labelled]
-            b = [row[p.b.video, p.b.prompt] for p in labelled]
+            a = [row[clip_key(p.a)] for p in labelled]
+            b = [row[clip_key(p.b)] for p in labelled]
             entry = _pair_entry(human, values[a] - values[b], [p.a.prompt or "" for p in labelled])
             if settings.objective == "btt":
                 threshold = rao_kupper_tie_threshold(settings.theta)
@@ -58,7 +58,7 @@ def validate(
         else:
             rated = [r for r in data.ratings if dimension in r.ratings]
             target = np.array([r.ratings[dimension] for r in rated])
-            given = values[[row[r.clip.video, r.clip.prompt] for r in rated]]
+            given = values[[row[clip_key(r.clip)] for r in rated]]
             entry = {"n": len(rated)}
             if rated:
                 tau = kendall_tau(given, target).value if len(rated) > 1 else math.nan
