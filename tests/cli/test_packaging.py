@@ -91,7 +91,8 @@ def test_each_plugin_s_own_package_declares_the_same_entry_point(plugin: Path) -
     assert PROJECT["project"]["entry-points"]["rewardbench"][plugin.name] == entry_points[plugin.name]
     assert (plugin / "README.md").read_text(encoding="utf-8").splitlines()[0].endswith(plugin.name)
     ours = {path.name for path in packaged()}
-    requirements = {import_name(requirement) for requirement in own["project"]["dependencies"]}
+    extras = [one for group in own["project"].get("optional-dependencies", {}).values() for one in group]
+    requirements = {import_name(requirement) for requirement in [*own["project"]["dependencies"], *extras]}
     brought = FROM_ITS_ENVIRONMENT.get(plugin.name, set())
     assert set(imports_of(plugin / "src")) - ours - {"rewardbench"} <= requirements | brought
 
