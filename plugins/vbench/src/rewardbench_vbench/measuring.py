@@ -51,9 +51,12 @@ def build(name: str, folder: Path, device: str) -> Function:
             raise Abstains("the clip has no first-frame image")
         try:
             with torch.no_grad():
-                return float(function(video, clip))
+                value = float(function(video, clip))
         except ZeroDivisionError:
             raise Abstains("the clip has one frame only") from None
+        if math.isnan(value):
+            raise ValueError("vbench computed no number (NaN)")
+        return value
 
     return scored
 
