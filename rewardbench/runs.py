@@ -54,7 +54,7 @@ from rewardbench.runfolder import (
     read_run,
     write_run,
 )
-from rewardbench.scoring.local import EngineSettings, Session
+from rewardbench.scoring.engine import EngineSettings, Session
 from rewardbench.scoring.plan import Job, check_inputs
 from rewardbench.scoring.progress import Progress, Silent
 from rewardbench.scoring.scorer import Pair, Scorer

@@ -9,7 +9,7 @@ from rewardbench.environments import Recipe, ensure
 from rewardbench.errors import PluginError
 from rewardbench.registry import RewardChoice
 from rewardbench.scoring.batches import clip_json, load_failure, load_request
-from rewardbench.scoring.local import EngineSettings
+from rewardbench.scoring.engine import EngineSettings
 from rewardbench.scoring.process import WorkerDied, WorkerProcess
 from rewardbench.scoring.progress import Silent
 from rewardbench_plugin.clip import Clip, Frames, FrameSpec

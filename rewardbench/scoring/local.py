@@ -9,17 +9,16 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
 
 from rewardbench.errors import PluginError
-from rewardbench.scoring.batches import Item, batch_request, clip_json, load_failure, load_request, read_answer
+from rewardbench.scoring.batches import Item, batch_request, load_failure, load_request, read_answer
+from rewardbench.scoring.decode_pool import DecodePool
+from rewardbench.scoring.engine import EngineSettings, Session, Sink
 from rewardbench.scoring.plan import Job, Work
-from rewardbench.scoring.process import SILENCE_SECONDS, Interpreter, WorkerDied, WorkerProcess
+from rewardbench.scoring.process import Interpreter, WorkerDied, WorkerProcess
 from rewardbench.scoring.progress import Progress
 from rewardbench_plugin.transport import Arrays, Message
 
@@ -29,47 +28,6 @@ HOPELESS_DECODES = 10
 """The same for its frames: more patience, because here a damaged clip is the likelier cause."""
 LOADING_SECONDS = 30.0
 """How often a model that is still loading is reported."""
-
-
-@dataclass(frozen=True)
-class EngineSettings:
-    """How work is done. Times are seconds; ``log_folder`` takes what workers print (None: thrown away).
-
-    The timeouts are for an answer, ``silence`` for any sign of life of a busy process.
-    """
-
-    workers: int
-    device: str = "auto"
-    dtype: str | None = None
-    batch_size: int | None = None
-    decode_timeout: float = 120.0
-    score_timeout: float = 600.0
-    load_timeout: float = 1800.0
-    silence: float = SILENCE_SECONDS
-    log_folder: Path | None = None
-
-
-@dataclass
-class Session:
-    """How one plugin's scores were computed in this run."""
-
-    device: str | None = None
-    python: str | None = None
-    packages: dict[str, str] = field(default_factory=dict)
-    batch_size: int = 0
-    n_scored: int = 0
-    seconds: float = 0.0
-    peak_memory: dict[str, int] = field(default_factory=dict)
-
-
-class Sink(Protocol):
-    """Where results go; ``scored`` must make them durable before it returns."""
-
-    def scored(self, job: int, batch: Sequence[Work], values: np.ndarray, raw: np.ndarray, notes: list[str]) -> None:
-        """Rows of ``values`` and ``raw`` (N, D), or (N, 3) probabilities for a judge, with N notes."""
-
-    def failed(self, job: int, work: Work, error: str) -> None:
-        """One clip (or pair) could not be scored."""
 
 
 class _ModelSlot:
@@ -116,9 +74,15 @@ class LocalEngine:
         self.jobs = jobs
         self.slots = [_ModelSlot(i, job, settings.batch_size or _default_batch(job)) for i, job in enumerate(jobs)]
         self.decodes = any(job.reads_clips for job in jobs)
-        self.decoders: dict[WorkerProcess, Work | None] = {}
+        self.decoders = DecodePool(
+            jobs,
+            settings.workers,
+            lambda: self._log("decode"),
+            start_timeout=settings.load_timeout,
+            timeout=settings.decode_timeout,
+            silence=settings.silence,
+        )
         self.again: deque[Work] = deque()
-        self.starting: set[WorkerProcess] = set()
         self.decode_peak = 0
         self._n_logs = 0
 
@@ -129,8 +93,7 @@ class LocalEngine:
         for slot in self.slots:
             if slot.worker is not None:
                 slot.worker.kill()
-        for decoder in self.decoders:
-            decoder.kill()
+        self.decoders.kill()
 
     def run(self, work: Iterable[Work]) -> list[Session]:
         """Do all of ``work`` and return one session per job.
@@ -144,7 +107,7 @@ class LocalEngine:
         while True:
             if not exhausted or self.again:
                 exhausted = self._feed_decoders(todo)
-            drained = exhausted and not self.again and not any(self.decoders.values())
+            drained = exhausted and not self.again and not self.decoders.is_busy
             self._feed_models(drained)
             if drained and not any(slot.waiting for slot in self.slots):
                 break
@@ -155,10 +118,7 @@ class LocalEngine:
             if slot.worker is not None:
                 slot.session.peak_memory = slot.worker.close().get("peak_memory", {})
                 slot.worker = None
-        for decoder in list(self.decoders):
-            peak = decoder.close().get("peak_memory", {})
-            self.decode_peak = max(self.decode_peak, peak.get("resident", 0))
-            del self.decoders[decoder]
+        self.decode_peak = self.decoders.close()
         return [slot.session for slot in self.slots]
 
     # -- decoding ----------------------------------------------------------------------------------------------------
@@ -170,11 +130,10 @@ class LocalEngine:
     def _feed_decoders(self, todo: Iterator[Work]) -> bool:
         """Give idle decoders work; True when there is no more."""
         while self._room():
-            idle = next((d for d, busy in self.decoders.items() if busy is None and d not in self.starting), None)
+            idle = self.decoders.idle()
             if self.decodes and idle is None:
-                if len(self.decoders) >= self.settings.workers:
+                if not self.decoders.grow():
                     return False
-                self._start_decoder()
                 continue
             work = self.again.popleft() if self.again else next(todo, None)
             if work is None:
@@ -190,34 +149,16 @@ class LocalEngine:
                 for position in work.jobs:
                     self._enqueue(position, Item(work, {}))
                 continue
-            request = {"op": "decode", "clips": [clip_json(clip) for clip in work.clips], "plugins": list(work.jobs)}
-            self.decoders[idle] = work
             try:
-                idle.send(request, timeout=self.settings.decode_timeout)
+                self.decoders.ask(idle, work)
             except WorkerDied as death:
                 self._decoder_lost(idle, f"its process ended: {death}")
         return False
 
-    def _start_decoder(self) -> None:
-        log = self._log("decode")
-        decoder = WorkerProcess("rewardbench.scoring.decode_worker", log=log, threads=1, silence=self.settings.silence)
-        plugins = [{"target": j.choice.target, "configure": j.choice.configure_arguments()} for j in self.jobs]
-        self.decoders[decoder] = None
-        self.starting.add(decoder)
-        try:
-            decoder.send({"op": "configure", "plugins": plugins}, timeout=self.settings.load_timeout)
-        except WorkerDied as death:
-            raise PluginError(f"the decoding process could not start: {death}") from None
-
     def _decoder_answer(self, decoder: WorkerProcess, reply: Message, arrays: Arrays) -> None:
-        if decoder in self.starting:
-            self.starting.discard(decoder)
-            if not reply["ok"]:
-                raise PluginError(f"a plugin cannot be set up for decoding: {reply['type']}: {reply['error']}")
+        work = self.decoders.answered(decoder, reply)
+        if work is None:
             return
-        work = self.decoders[decoder]
-        assert work is not None, "a decoder that answers was asked"
-        self.decoders[decoder] = None
         if not reply["ok"]:
             self._fail_work(work, f"{work.clips[0].video}: {reply['type']}: {reply['error']}")
             return
@@ -233,11 +174,7 @@ class LocalEngine:
 
     def _decoder_lost(self, decoder: WorkerProcess, sentence: str) -> None:
         """The process died or hung: retry each plugin alone, or give the clip up."""
-        if decoder in self.starting:
-            raise PluginError(f"the decoding process could not start: {sentence}")
-        work = self.decoders.pop(decoder)
-        decoder.kill()
-        assert work is not None, "an idle decoder is not waited for"
+        work = self.decoders.lost(decoder, sentence)
         if len(work.jobs) > 1:
             self.again.extend(replace(work, jobs=(position,)) for position in work.jobs)
             return
@@ -382,9 +319,8 @@ class LocalEngine:
 
     def _collect(self) -> None:
         """Wait for an answer or a deadline and handle all that came."""
-        busy = [decoder for decoder in self.decoders if decoder.request is not None]
         scoring = {s.worker: s for s in self.slots if s.worker is not None and s.worker.request is not None}
-        workers = [*busy, *scoring]
+        workers = [*self.decoders.waited_for, *scoring]
         if not workers:
             return
         due = min(worker.due for worker in workers) - time.monotonic()

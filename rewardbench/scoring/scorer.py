@@ -10,7 +10,8 @@ import numpy as np
 
 from rewardbench.environments import ensure, recipe_of
 from rewardbench.registry import Listeners
-from rewardbench.scoring.local import EngineSettings, LocalEngine, Session
+from rewardbench.scoring.engine import EngineSettings, Session
+from rewardbench.scoring.local import LocalEngine
 from rewardbench.scoring.plan import Contents, Failures, Job, Work, missing_requirement, pending_clips
 from rewardbench.scoring.process import Interpreter
 from rewardbench.scoring.progress import Progress

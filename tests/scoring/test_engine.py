@@ -9,7 +9,7 @@ import pytest
 
 from rewardbench.errors import PluginError
 from rewardbench.registry import Listeners, choose_reward, load_registry
-from rewardbench.scoring.local import EngineSettings
+from rewardbench.scoring.engine import EngineSettings
 from rewardbench.scoring.plan import Job
 from rewardbench.scoring.progress import Silent
 from rewardbench.scoring.scorer import Scorer

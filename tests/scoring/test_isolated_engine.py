@@ -16,7 +16,7 @@ import rewardbench
 from rewardbench.environments import recipe_of
 from rewardbench.errors import InputError, PluginError
 from rewardbench.registry import Listeners, choose_reward, load_registry
-from rewardbench.scoring.local import EngineSettings
+from rewardbench.scoring.engine import EngineSettings
 from rewardbench.scoring.plan import Job
 from rewardbench.scoring.process import Interpreter
 from rewardbench.scoring.progress import Silent
