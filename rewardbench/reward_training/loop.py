@@ -177,7 +177,7 @@ def run_loop(
         disable_tqdm=True,
         log_level="error",
     )
-    arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs: one process each (accelerate launch), never threads
+    arguments._n_gpu = min(1, arguments.n_gpu)  # a second GPU would be used by a thread, which the batches are not for
     trainer = RewardTrainer(
         settings,
         trainee,

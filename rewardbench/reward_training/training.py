@@ -51,6 +51,8 @@ def train(
             ``out`` holds another run.
         ClipError: a clip of the table cannot be read.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("train runs in one process on one device; start it without torchrun or accelerate launch")
     _require("accelerate", "the Trainer")
     if settings.language == "lora":
         _require("peft", "LoRA (--language lora)")

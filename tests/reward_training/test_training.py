@@ -213,6 +213,38 @@ def test_lora_is_all_that_peft_is_needed_for(settings, monkeypatch):
     assert train(settings(language="frozen", epochs=1))["steps"] == 5
 
 
+def test_several_processes_are_refused(settings, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="runs in one process"):
+        train(settings())
+
+
+def test_recomputing_layers_changes_memory_and_not_the_result(settings, tmp_path):
+    plain, saving = (
+        settings(out=tmp_path / "a", epochs=1),
+        settings(out=tmp_path / "b", epochs=1, gradient_checkpointing=True),
+    )
+    train(plain)
+    train(saving)
+    one, other = weights(plain.out), weights(saving.out)
+    assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)
+
+
+def test_bfloat16_weights_are_written_and_scored(settings):
+    chosen = settings(dtype="bfloat16", epochs=1)
+    result = train(chosen)
+    state = weights(chosen.out)
+    assert {value.dtype for value in state.values()} == {torch.bfloat16}
+    table = state["base_model.model.model.embed_tokens.weight"]
+    assert table.data_ptr() == state["base_model.model.lm_head.weight"].data_ptr()  # tied: written once
+    loaded = rewardbench.load_reward(
+        "videoreward", weights=chosen.out / "model", device="cpu", dtype="float32", norm="false"
+    )
+    scores = loaded.score(validation_clips(chosen))[:, :3]
+    stated = [result["normalisation"][d]["mean"] for d in ("VQ", "MQ", "TA")]
+    np.testing.assert_allclose(scores.mean(0), stated, atol=0.05)
+
+
 def test_a_prompt_with_a_special_token_is_refused(settings, pairs_table, tmp_path):
     rows = list(csv.DictReader(pairs_table.open()))
     rows[3]["prompt"] = "sneaky <|VQ_reward|>"
