@@ -153,3 +153,8 @@ def test_a_list_of_references_is_searched(tmp_path) -> None:
     path.write_text(json.dumps([json.loads(r.model_dump_json()) for r in (other, found.reference)]))
     assert isinstance(read_references(path)[1], Reference)
     assert status(examine("random", device="cpu", reference=path))["reference scores"] == OK
+
+
+def test_the_shipped_model_has_reference_scores() -> None:
+    found = examine("animereward", device="cpu")
+    assert status(found)["reference scores"] == OK, text(found, "reference scores")
