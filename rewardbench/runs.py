@@ -483,6 +483,13 @@ def score_clips(settings: ScoreSettings, progress: Progress | None = None) -> li
         InputError: the command or its input is wrong.
         PluginError: the plugin cannot be used.
     """
+    return score_clips_in_session(settings, progress)[0]
+
+
+def score_clips_in_session(
+    settings: ScoreSettings, progress: Progress | None = None
+) -> tuple[list[dict[str, Any]], Session | None]:
+    """The same rows, and how they were computed: device and packages; None where every score was stored before."""
     progress = progress or Silent()
     (job,) = model_jobs(
         [settings.plugin],
@@ -499,9 +506,9 @@ def score_clips(settings: ScoreSettings, progress: Progress | None = None) -> li
     listeners = Listeners(load_registry().manager, progress.message)
     with unfinished_store(job, clips.values()) as store, tempfile.TemporaryDirectory() as logs:
         scorer = Scorer([job], store, _engine_settings(settings, Path(logs)), progress, listeners)
-        scorer.score_clips(clips)
+        (session,) = scorer.score_clips(clips)
         _say_abstentions(scorer, clips.values(), progress)
-        return [_scored_row(scorer, clip) for clip in clips.values()]
+        return [_scored_row(scorer, clip) for clip in clips.values()], session
 
 
 def _say_abstentions(scorer: Scorer, clips: Iterable[Clip], progress: Progress) -> None:

@@ -14,7 +14,8 @@ from rewardbench.errors import InputError, PluginError
 from rewardbench.jobs import model_jobs
 from rewardbench.registry import find_reward
 from rewardbench.runfolder import PACKAGES
-from rewardbench.runs import ScoreSettings, score_clips
+from rewardbench.runs import ScoreSettings, score_clips_in_session
+from rewardbench.scoring.engine import Session
 from rewardbench.scoring.plan import Job
 from rewardbench.scoring.progress import Progress, Silent
 from rewardbench_plugin.assets import read_template
@@ -104,22 +105,23 @@ def examine(
         return found
     _check_weights(job, found)
     _check_templates(job, found)
-    versions = _versions()
-    found.add("versions", OK, ", ".join(f"{name} {version}" for name, version in versions.items()))
     if job.is_judge:
         found.add("scores", UNKNOWN, "a judge of pairs has no scores of single clips; only its set-up was examined")
         return found
-    if not _check_scores(settings, found, progress or Silent()):
+    session = _check_scores(settings, found, progress or Silent())
+    if session is None:
         return found
+    versions = _versions(job, session)
+    found.add("versions", OK, ", ".join(f"{name} {version}" for name, version in versions.items()))
     found.reference = Reference(
         plugin=job.label,
         version=job.model.card.version,
         fingerprint=job.fingerprint,
-        tolerance=TOLERANCE[dtype],
+        tolerance=TOLERANCE[_precision(dtype, session)],
         scores=found.scores,
         packages=versions,
-        device=device,
-        dtype=dtype,
+        device=session.device,
+        dtype=_precision(dtype, session),
     )
     package = job.choice.target.partition(":")[0].partition(".")[0]
     known = find_reference(job.fingerprint, named=reference, weights=job.model.weights, package=package)
@@ -150,9 +152,12 @@ def _check_templates(job: Job, found: Examination) -> None:
         found.add("templates", OK if seen else UNKNOWN, text)
 
 
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in ("rewardbench-video", *PACKAGES):
+def _versions(job: Job, session: Session) -> dict[str, str]:
+    """What computed the scores: the host's packages, or those of the plugin's own environment."""
+    found = {"rewardbench-video": importlib.metadata.version("rewardbench-video")}
+    if job.model.card.environment == "isolated":
+        return {**found, "python": session.python or "?", **session.packages}
+    for name in PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -160,28 +165,31 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _check_scores(settings: ScoreSettings, found: Examination, progress: Progress) -> bool:
+def _precision(dtype: str | None, session: Session) -> str:
+    """The precision asked for; else what models choose by themselves: float32 on the CPU, bfloat16 elsewhere."""
+    return dtype or ("float32" if session.device in (None, "cpu") else "bfloat16")
+
+
+def _check_scores(settings: ScoreSettings, found: Examination, progress: Progress) -> Session | None:
     """Load, score all clips in one batch, then one by one: the numbers must not depend on company."""
     try:
-        together = score_clips(settings, progress=progress)
+        together, session = score_clips_in_session(settings, progress)
     except (InputError, PluginError) as error:
         found.add("loading", FAULT, str(error))
-        return False
+        return None
     failed = [f"{row['video']}: {row['error']}" for row in together if row["error"]]
-    if failed:
-        found.add("scores", FAULT, failed[0])
-        return False
+    if failed or session is None:
+        found.add("scores", FAULT, failed[0] if failed else "scores of an unfinished examination were in the way")
+        return None
     found.add("loading", OK, "loaded; the plugin found no key missing and none left over")
     found.scores = {str(row["video"]): dict(row["scores"]) for row in together}
-    alone = {
-        str(row["video"]): dict(row["scores"])
-        for row in score_clips(replace(settings, batch_size=1), progress=progress)
-    }
+    rows, _ = score_clips_in_session(replace(settings, batch_size=1), progress)
+    alone = {str(row["video"]): dict(row["scores"]) for row in rows}
     worst, where = largest_difference(found.scores, alone)
-    limit = TOLERANCE[settings.dtype]
+    limit = TOLERANCE[_precision(settings.dtype, session)]
     text = f"scored in one batch and one by one: largest difference {worst:.2g}{where} (allowed {limit:g})"
     found.add("repeatability", OK if worst <= limit else FAULT, text)
-    return True
+    return session
 
 
 def _compare(known: tuple[Reference, Path] | None, found: Examination) -> None:

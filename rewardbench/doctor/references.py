@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rewardbench.errors import InputError
 
 FILE = "doctor.json"
-TOLERANCE = {None: 1e-3, "float32": 1e-3, "float16": 2e-2, "bfloat16": 2e-2}
+TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 2e-2}
 """Largest difference allowed, per unit of max(1, |score|), where a reference states none: room for other decoders and
 other processors in float32, for other kernels in half precision. Chosen, not measured on any published model."""
 
@@ -72,7 +72,7 @@ def find_reference(
         raise InputError(
             f"{named} holds no reference scores of this model: plugin version, options or weights are others"
         )
-    places = [Path(path) / FILE for path in weights.values()]
+    places = [(Path(path) if Path(path).is_dir() else Path(path).parent) / FILE for path in weights.values()]
     spec = importlib.util.find_spec(package)
     places += [Path(folder) / FILE for folder in (spec.submodule_search_locations or [])] if spec else []
     for place in places:

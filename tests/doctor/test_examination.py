@@ -105,15 +105,15 @@ def test_altered_clips_are_found(tmp_path, monkeypatch) -> None:
 
 
 def test_scores_that_depend_on_company_are_a_fault(monkeypatch) -> None:
-    real = examination.score_clips
+    real = examination.score_clips_in_session
 
     def by_batch(settings, progress):
-        rows = real(settings, progress=progress)
+        rows, session = real(settings, progress)
         for row in rows:
             row["scores"]["overall"] += 0.1 * (settings.batch_size == 1)
-        return rows
+        return rows, session
 
-    monkeypatch.setattr(examination, "score_clips", by_batch)
+    monkeypatch.setattr(examination, "score_clips_in_session", by_batch)
     assert status(examine("random", device="cpu"))["repeatability"] == FAULT
 
 
@@ -158,3 +158,28 @@ def test_a_list_of_references_is_searched(tmp_path) -> None:
 def test_the_shipped_model_has_reference_scores() -> None:
     found = examine("animereward", device="cpu")
     assert status(found)["reference scores"] == OK, text(found, "reference scores")
+
+
+def test_scores_recorded_beside_a_weights_file_are_found(tmp_path) -> None:
+    from rewardbench.registry import find_reward, instantiate
+
+    shipped = Path(instantiate("animereward", find_reward("animereward").presets["mini"]).weights["mini"])
+    own = tmp_path / "mini.safetensors"
+    shutil.copy(shipped, own)
+    given = ["doctor", "animereward:mini", "--device", "cpu", "--weights", str(own)]
+    assert main([*given, "--record", str(tmp_path / "doctor.json")]) == 0
+    found = examine("animereward:mini", weights={"": str(own)}, device="cpu")
+    assert str(tmp_path / "doctor.json") in text(found, "reference scores")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device", "precision"),
+    [
+        (None, "cpu", "float32"),
+        (None, "cuda", "bfloat16"),
+        ("float16", "cpu", "float16"),
+        ("float32", "cuda", "float32"),
+    ],
+)
+def test_tolerance_follows_the_precision(dtype, device, precision) -> None:
+    assert examination._precision(dtype, examination.Session(device=device)) == precision
