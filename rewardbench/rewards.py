@@ -152,14 +152,14 @@ def load_reward(
         device: ``auto``, ``cpu``, ``cuda``…
         dtype: ``float32``, ``float16``, ``bfloat16``, or the model's own (None).
         batch_size: clips that are prepared and scored together at most.
-        options: the plugin's own options.
+        options: the plugin's own options; None leaves one out, except ``round_digits=None``, which is ``none``.
 
     Raises:
         PluginError, InputError: one sentence saying what is wrong.
     """
     parts = weights if isinstance(weights, Mapping) else {} if weights is None else {"": os.fspath(weights)}
     spec = name if preset is None else f"{name}:{preset}"
-    texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in options.items()}
+    texts = {name: text for name, value in options.items() if (text := option_text(name, value)) is not None}
     choice, model = choose_reward(spec, weights=parts, options=texts, dimensions=dimensions, seed=seed)
     if isinstance(model, PairwiseJudge):
         raise PluginError(f"plugin {name!r} compares two clips; it cannot score one")
@@ -175,6 +175,13 @@ def load_reward(
     except (ValueError, OSError) as error:
         raise PluginError(f"plugin {name!r} cannot be loaded: {error}") from error
     return LoadedReward(model, model.device or resolved, batch_size)
+
+
+def option_text(name: str, value: Any) -> str | None:
+    """A Python value as ``--option`` has it: ``true``, ``false``; None is "not given", for ``round_digits`` ``none``."""
+    if value is None:
+        return "none" if name == "round_digits" else None
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def as_reward_fn(

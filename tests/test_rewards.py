@@ -10,7 +10,7 @@ import pytest
 
 import rewardbench
 from rewardbench.errors import InputError, PluginError
-from rewardbench.rewards import as_uint8_frames
+from rewardbench.rewards import as_uint8_frames, option_text
 
 
 def test_load_reward_scores_clips(brightness, tiny_clips: list[Path]) -> None:
@@ -154,3 +154,19 @@ def test_public_names() -> None:
     assert callable(rewardbench.run), "the module must not hide the function"
     with pytest.raises(AttributeError):
         _ = rewardbench.nothing
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("norm", False, "false"),
+        ("norm", True, "true"),
+        ("fps", 2.0, "2.0"),
+        ("num_frames", 8, "8"),
+        ("max_frames", None, None),
+        ("round_digits", None, "none"),
+        ("sampling", "anime", "anime"),
+    ],
+)
+def test_options_may_be_python_values(name, value, text) -> None:
+    assert option_text(name, value) == text
