@@ -178,7 +178,7 @@ def load_reward(
 
 
 def option_text(name: str, value: Any) -> str | None:
-    """A Python value as ``--option`` has it: ``true``, ``false``; None is "not given", for ``round_digits`` ``none``."""
+    """A Python value as ``--option`` has it; None is "not given", and for ``round_digits`` it is ``none``."""
     if value is None:
         return "none" if name == "round_digits" else None
     return str(value).lower() if isinstance(value, bool) else str(value)
