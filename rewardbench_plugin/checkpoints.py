@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Collection, Dict, List, Mapping
 
 MOST_NAMED = 6
+_REASON = re.compile(
+    r"(?:WeightsUnpickler error: |(?=Trying to load ))(.+?)(?: was not an allowed | Please | Check the documentation|$)"
+)
+"""What torch objects to, within the advice around it."""
 
 
 def read_tensors(path: Path) -> Dict[str, Any]:
@@ -69,7 +74,7 @@ def _read_torch(path: Path) -> Dict[str, Any]:
     except Exception as error:  # unpickling raises whatever the file makes it raise
         raise ValueError(
             f"{path} cannot be read as plain tensors: it is half downloaded, or holds objects other than tensors, "
-            f"which are never unpickled ({_one_line(error)})"
+            f"which are never unpickled ({_refusal(error)})"
         ) from None
     for key in ("state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
@@ -79,36 +84,48 @@ def _read_torch(path: Path) -> Dict[str, Any]:
     return dict(loaded)
 
 
-def load_strict(module: Any, state: Mapping[str, Any], source: Any, *, allow_missing: Collection[str] = ()) -> None:
+def load_strict(
+    module: Any, state: Mapping[str, Any], source: Any, *, allow_missing: Collection[str] = (), name: str = ""
+) -> None:
     """Load ``state`` into a torch module: every name must be there with its shape, and no other.
 
     Args:
         source: where the state came from, for the sentence.
         allow_missing: names that follow from others (tied weights, buffers made anew) and may be absent.
+        name: what the module is, for the sentence (its class, where empty).
 
     Raises:
         ValueError: listing what is missing, unexpected or of another shape.
     """
     own = module.state_dict()
-    missing = [name for name in own if name not in state and name not in allow_missing]
-    unexpected = [name for name in state if name not in own]
+    missing = [key for key in own if key not in state and key not in allow_missing]
+    unexpected = [key for key in state if key not in own]
     shapes = [
-        f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
+        f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
     ]
     problems = []
     for title, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)):
         if names:
             problems.append(f"{len(names)} {title}: {_listed(names)}")
     if problems:
-        raise ValueError(f"{source} is not a checkpoint of {type(module).__name__}: {'; '.join(problems)}")
+        raise ValueError(f"{source} is not a checkpoint of {name or type(module).__name__}: {'; '.join(problems)}")
     module.load_state_dict(state, strict=not allow_missing)
 
 
 def _listed(names: List[str]) -> str:
     more = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _refusal(error: BaseException) -> str:
+    """Why torch does not read a file, without its advice to unpickle the file after all."""
+    said = " ".join(str(error).split())
+    if "weights_only" not in said:
+        return _one_line(error)
+    found = _REASON.search(said)
+    return found[1].rstrip(".")[:200] if found else "torch's reader of plain tensors refuses it"
 
 
 def _one_line(error: BaseException) -> str:

@@ -54,8 +54,7 @@ class DecodeServer:
                     transport.check_arrays(arrays_of)
                 except Exception as error:
                     name = self.models[plugin].card.name
-                    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-                    failures[str(plugin)] = f"plugin {name!r} could not prepare {clip.video}: {reason}"
+                    failures[str(plugin)] = f"plugin {name!r} could not prepare {clip.video}: {_reason(error)}"
                 else:
                     prepared |= arrays_of
         return {"failures": failures}, prepared
@@ -87,8 +86,14 @@ def _read(clip: Clip, specs: set[FrameSpec]) -> tuple[dict[FrameSpec, Frames], d
         except ClipError as error:
             unread[reader] = str(error)
         except Exception as error:
-            unread[reader] = f"{clip.video}: {type(error).__name__}: {' '.join(str(error).split())}"
+            unread[reader] = f"{clip.video}: {_reason(error)}"
     return frames, unread
+
+
+def _reason(error: Exception) -> str:
+    """One line. The text of a ValueError is a sentence for the user; any other error is named too."""
+    text = " ".join(str(error).split())
+    return text if type(error) is ValueError and text else f"{type(error).__name__}: {text}"
 
 
 def main() -> None:

@@ -166,9 +166,15 @@ def check_inputs(jobs: Sequence[Job], clips: Iterable[Clip], source: str) -> Non
                 f"{source} names no clips (columns video_a and video_b), but plugin {job.label!r} has to read them"
             )
         if job.model.card.needs_prompt and clips and not any(clip.prompt for clip in clips):
-            raise InputError(f"plugin {job.label!r} needs prompts, and {source} has none (column prompt)")
+            raise InputError(
+                f"plugin {job.label!r} needs prompts, and there is none in {source}: fill the column prompt of the "
+                "table, or give video files one with --prompt TEXT"
+            )
         if job.model.card.needs_image and clips and not any(clip.image for clip in clips):
-            raise InputError(f"plugin {job.label!r} needs first-frame images, and {source} has none (column image)")
+            raise InputError(
+                f"plugin {job.label!r} needs first-frame images, and there is none in {source}: fill the column image "
+                "of the table, or give video files one with --image FILE"
+            )
 
 
 def missing_requirement(job: Job, clip: Clip) -> str | None:

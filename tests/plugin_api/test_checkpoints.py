@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import pickle
+import re
 
 import pytest
 import torch
@@ -53,8 +55,10 @@ def test_no_pickled_code_is_run(tmp_path, monkeypatch) -> None:
     torch.save({"a": Evil()}, "evil.pth")
     (tmp_path / "plain.bin").write_bytes(pickle.dumps({"a": Evil()}))
     for name in ("evil.pth", "plain.bin"):
-        with pytest.raises(ValueError, match="never unpickled"):
+        with pytest.raises(ValueError, match="never unpickled") as caught:
             read_tensors(tmp_path / name)
+        assert not re.search("weights_only|[Rr]e-running|safe_globals", str(caught.value)), "no advice to run it"
+    assert "(" in str(caught.value)
     assert not (tmp_path / "evil-was-here").exists()
 
 
@@ -106,6 +110,18 @@ def test_what_is_missing_unexpected_or_misshapen_is_listed_and_nothing_is_loaded
         "1 of another shape: a.weight (3, 3) instead of (2, 3)"
     )
     assert torch.equal(module.a.weight, before)
+
+
+def test_a_module_can_be_named() -> None:
+    with pytest.raises(ValueError, match=r"^that\.pth is not a checkpoint of the small model: 2 missing: a\.weight, a"):
+        load_strict(Small(), {}, "that.pth", name="the small model")
+
+
+def test_what_torch_objects_to_is_said(tmp_path) -> None:
+    torch.save({"args": argparse.Namespace(a=1)}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"never unpickled \(.*argparse\.Namespace\)$") as caught:
+        read_tensors(tmp_path / "a.pth")
+    assert "add_safe_globals" not in str(caught.value)
 
 
 def test_names_that_may_be_absent() -> None:

@@ -59,6 +59,24 @@ def test_the_base_of_another_checkpoint(golden, copied, edited) -> None:
     assert "they do not belong together" in refused(golden, root)
 
 
+def test_published_heads_are_not_taken_for_other_widths(golden, copied, edited) -> None:
+    """Twelve heads and sixteen divide many widths: a wrong count would give other scores, not an error."""
+    root = copied("full_lora")
+    config = root.parent / "base_model" / "config.json"
+    stated = json.loads(config.read_text())
+    config.unlink()
+    message = refused(golden, root)
+    assert "model.pth has other widths than the published model" in message
+    assert "add --weights base=PATH" in message
+    assert "an arch.json beside the checkpoint with num_attention_heads (hidden_size is 64, the published" in message
+    assert "and vision_config.num_heads (embed_dim is" in message
+    arch = {"num_attention_heads": stated["num_attention_heads"]}
+    (root / "arch.json").write_text(json.dumps(arch))
+    message = refused(golden, root)
+    assert "vision_config.num_heads" in message
+    assert "num_attention_heads" not in message
+
+
 def test_the_tokenizer_of_another_checkpoint(golden, copied) -> None:
     root = copied("full_lora")
     tokenizer = root / "checkpoint-10" / "tokenizer" / "tokenizer.json"

@@ -50,7 +50,7 @@ class MotionScorer(Scorer):
         sentences = [read_template(self.templates, t) for t in (published.MOTION_LARGE, published.MOTION_STILL)]
         state = read_tensors(self.checkpoint)
         self._model = build(state, self.checkpoint)
-        load_strict(self._model, state, self.checkpoint)
+        load_strict(self._model, state, self.checkpoint, name="the motion model (ActionCLIP)")
         self._dtype, self._device = torch_dtype(dtype, device, "float32"), device
         self._model.to(device, self._dtype).eval()
         context = int(self._model.clip.positional_embedding.shape[0])

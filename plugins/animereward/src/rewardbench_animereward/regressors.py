@@ -193,7 +193,8 @@ def build(state: dict[str, Any], source: Path, text: Mapping[str, Any] | None) -
     model.img_proj = torch.nn.Linear(width, clip_width)
     model.img_key_proj = torch.nn.Linear(width if text is None else model.text_encoder.config.hidden_size, other_width)
     model.head_diff = torch.nn.Linear(clip_width + other_width, 1)
-    load_strict(model, state, source)
+    kind = "image-video" if text is None else "text-video"
+    load_strict(model, state, source, name=f"the {kind} regressor (BLIP)")
     return model
 
 

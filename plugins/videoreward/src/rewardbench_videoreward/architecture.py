@@ -21,12 +21,19 @@ PUBLISHED: Mapping[str, Any] = {
     "vision_config": {"num_heads": 16, "spatial_merge_size": 2},
 }
 """What the tensors of Qwen2-VL-2B-Instruct do not tell."""
+HEADS = (("num_attention_heads", "hidden_size", 1536), ("vision_config.num_heads", "embed_dim", 1280))
+"""Published head counts, and the width of the published model that each of them belongs to."""
+ASSUMED = "assumed"
+"""Key of a configuration: which of :data:`HEADS` nothing but the published model states."""
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def read_config(base: Path | None, checkpoint: Checkpoint) -> dict[str, Any]:
     """A flat ``config.json``-like dict: the base model's, else ``arch.json`` over the published one.
+
+    ``assumed`` lists the head counts that only the published one states; :func:`model_config` takes them for tensors
+    of the published widths alone.
 
     Raises:
         ValueError: the base model is no Qwen2-VL model.
@@ -39,12 +46,14 @@ def read_config(base: Path | None, checkpoint: Checkpoint) -> dict[str, Any]:
         if isinstance(nested, dict):
             config = {**config, **nested, "model_type": "qwen2_vl"}
         return config
-    config = dict(PUBLISHED)
+    config: dict[str, Any] = {**PUBLISHED, ASSUMED: tuple(name for name, _, _ in HEADS)}
     for folder in (checkpoint.path, checkpoint.root):
         if (folder / "arch.json").is_file():
             own = read_json(folder / "arch.json")
             vision = {**config["vision_config"], **own.get("vision_config", {})}
-            return {**config, **own, "vision_config": vision}
+            stated = {*own, *(f"vision_config.{name}" for name in own.get("vision_config", {}))}
+            assumed = tuple(name for name in config[ASSUMED] if name not in stated)
+            return {**config, **own, "vision_config": vision, ASSUMED: assumed}
     return config
 
 
@@ -52,11 +61,12 @@ def model_config(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]
     """transformers' configuration for tensors of these shapes (published names, LoRA folded in).
 
     Raises:
-        ValueError: the configuration states other sizes than the tensors have.
+        ValueError: the configuration states other sizes than the tensors have, or nothing states their head counts.
     """
     from transformers import Qwen2VLConfig
 
     text, vision = _text_sizes(shapes, source), _vision_sizes(shapes, source)
+    _require_heads(config, {**text, "embed_dim": vision["embed_dim"]}, source)
     stated_vision = dict(config.get("vision_config") or {})
     stated_vision.pop("model_type", None)
     wrong = [
@@ -79,6 +89,24 @@ def model_config(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]
     }
     no_tokens = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))  # nothing is generated
     return Qwen2VLConfig(**{**kept, **rotary, **text, **no_tokens}, vision_config={**stated_vision, **vision})
+
+
+def _require_heads(config: Mapping[str, Any], sizes: Mapping[str, int], source: Any) -> None:
+    """Published head counts are those of the published widths; the heads of another width have to be stated.
+
+    Tensors do not tell them, and a wrong count that divides the width would give other scores, not an error.
+    """
+    unknown = [
+        f"{name} ({size} is {sizes[size]}, the published model's {width})"
+        for name, size, width in HEADS
+        if name in config.get(ASSUMED, ()) and sizes[size] != width
+    ]
+    if unknown:
+        raise ValueError(
+            f"the checkpoint {source} has other widths than the published model, and nothing states its attention "
+            "heads: add --weights base=PATH (a folder with the base model's config.json), or an arch.json beside the "
+            f"checkpoint with {' and '.join(unknown)}"
+        )
 
 
 def _text_sizes(shapes: Mapping[str, tuple[int, ...]], source: Any) -> dict[str, int]:

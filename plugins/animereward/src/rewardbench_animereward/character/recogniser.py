@@ -41,7 +41,7 @@ class Recogniser:
         state = read_tensors(checkpoint)
         state = {name: value for name, value in state.items() if name.partition(".")[0] not in TRAINING_ONLY}
         self._network = _build(state, checkpoint)
-        load_strict(self._network, state, checkpoint)
+        load_strict(self._network, state, checkpoint, name="the character recogniser (a ViT)")
         self._dtype = dtype or torch.float32
         self._device = device
         self._network.to(device=device, dtype=self._dtype).eval().requires_grad_(False)
