@@ -22,13 +22,13 @@ from typing import Any
 
 import numpy as np
 from machine import machine, write_result  # the neighbouring script
+from throughput import compared, end_to_end, in_turn
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "plugins" / "videoscore" / "src")]
 
 FRAMES, HEIGHT, WIDTH, FPS = 49, 480, 720, 8.0
 PROMPT = "A girl with long hair walks along a river in the rain and looks back once, in the style of an old film."
-TARGETS = {"end_to_end_over_forward": 0.85, "end_to_end_over_loop": 2.0}
 ROUNDS = 3
 SIZES: dict[str, dict[str, Any]] = {
     "true": {
@@ -163,34 +163,6 @@ def forward_only(model: Any, paths: Sequence[Path]) -> float:
     return time.perf_counter() - started
 
 
-def end_to_end(choice: Any, model: Any, paths: Sequence[Path], device: str, workers: int) -> tuple[float, Any]:
-    """Clips per second from the first batch's scores to the last's, and the engine's session."""
-    from rewardbench.scoring.local import EngineSettings, LocalEngine
-    from rewardbench.scoring.plan import Job, Work
-    from rewardbench.scoring.progress import Silent
-    from rewardbench_plugin import Clip
-
-    class Times:
-        """Notes when how many clips were scored."""
-
-        def __init__(self) -> None:
-            self.at: list[tuple[float, int]] = []
-
-        def scored(self, job: int, batch: Sequence[Work], *_: Any) -> None:
-            self.at.append((time.perf_counter(), len(batch)))
-
-        def failed(self, job: int, work: Work, error: str) -> None:
-            sys.exit(error)
-
-    times = Times()
-    settings = EngineSettings(workers=workers, device=device, batch_size=4)
-    work = [Work(i, (Clip(path.name, str(path), PROMPT),), (0,)) for i, path in enumerate(paths)]
-    with LocalEngine([Job(choice, model, None)], settings, Silent(), times) as engine:
-        (session,) = engine.run(work)
-    seconds = times.at[-1][0] - times.at[0][0]
-    return sum(count for _, count in times.at[1:]) / seconds, session
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--templates", type=Path, required=True, help="folder with regression.txt")
@@ -202,6 +174,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from rewardbench.registry import choose_reward
+    from rewardbench_plugin import Clip
     from rewardbench_plugin.worker import resolve_device
 
     device = resolve_device(arguments.device)
@@ -216,26 +189,24 @@ def main() -> None:
         weights = {"": str(folder), "templates": str(arguments.templates)}
         choice, model = choose_reward("videoscore:v1.1", weights=weights, options={"num_frames": "16"})
         model.load(device, None, model.weights, model.options)
-        forward_s = [forward_only(model, paths) for _ in range(ROUNDS)]
-        loop_s = [published_loop(model, paths) for _ in range(ROUNDS)]
-        model.close()
-        _, model = choose_reward("videoscore:v1.1", weights=weights, options={"num_frames": "16"})
-        ours = [end_to_end(choice, model, paths, device, workers) for _ in range(ROUNDS)]
-    rates = {
-        "forward_only": sorted(len(paths) / s for s in forward_s),
-        "loop": sorted(len(paths) / s for s in loop_s),
-        "end_to_end": sorted(rate for rate, _ in ours),
-    }
-    median = {name: values[len(values) // 2] for name, values in rates.items()}
-    ratios = {
-        "end_to_end_over_forward": median["end_to_end"] / median["forward_only"],
-        "end_to_end_over_loop": median["end_to_end"] / median["loop"],
-    }
-    for name, value in median.items():
-        print(f"{name:<14}{value:.2f} clips per second (of {', '.join(f'{v:.2f}' for v in rates[name])})")
-    for name, value in ratios.items():
-        goal = TARGETS[name]
-        print(f"{name}: {value:.2f} (goal {goal:g}: {'met' if value >= goal else 'MISSED'})")
+        _, unloaded = choose_reward("videoscore:v1.1", weights=weights, options={"num_frames": "16"})
+        clips = [Clip(path.name, str(path), PROMPT) for i, path in enumerate(paths)]
+        sessions = []
+
+        def through_the_engine() -> float:
+            rate, session = end_to_end(choice, unloaded, clips, device, workers, 4)
+            sessions.append(session)
+            return rate
+
+        rates = in_turn(
+            {
+                "forward_only": lambda: len(paths) / forward_only(model, paths),
+                "loop": lambda: len(paths) / published_loop(model, paths),
+                "end_to_end": through_the_engine,
+            },
+            ROUNDS,
+        )
+    found = compared(rates)
     write_result(
         "videoscore" if device == "cpu" else "videoscore_gpu",
         {
@@ -245,12 +216,8 @@ def main() -> None:
             "size": size,
             "clips": {"count": len(paths), "frames": FRAMES, "height": HEIGHT, "width": WIDTH},
             "decode_processes": workers,
-            "clips_per_s": {name: {"median": median[name], "all": rates[name]} for name in rates},
-            "ratios": {
-                name: {"value": value, "target": TARGETS[name], "met": value >= TARGETS[name]}
-                for name, value in ratios.items()
-            },
-            "peak_memory": ours[-1][1].peak_memory,
+            **found,
+            "peak_memory": sessions[-1].peak_memory,
         },
     )
 
