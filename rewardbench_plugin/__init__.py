@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rewardbench_plugin.hooks import BenchmarkManifest, Manifest, RewardManifest, hookimpl
 
 if TYPE_CHECKING:
-    from rewardbench_plugin.assets import HubFiles, Template
+    from rewardbench_plugin.assets import HubFiles, Template, WebFile
     from rewardbench_plugin.card import Dimension, NativeTieRule, RewardCard
     from rewardbench_plugin.clip import PATH, Clip, Frames, FrameSpec, InputSpec, Sampling, Size
     from rewardbench_plugin.reward import (
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
 
 _HOME = {
-    **dict.fromkeys(("HubFiles", "Template"), "assets"),
+    **dict.fromkeys(("HubFiles", "Template", "WebFile"), "assets"),
     **dict.fromkeys(("Dimension", "NativeTieRule", "RewardCard"), "card"),
     **dict.fromkeys(("PATH", "Clip", "Frames", "FrameSpec", "InputSpec", "Sampling", "Size"), "clip"),
     **dict.fromkeys(
@@ -63,5 +63,6 @@ __all__ = [
     "Scores",
     "Size",
     "Template",
+    "WebFile",
     "hookimpl",
 ]

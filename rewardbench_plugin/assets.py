@@ -32,6 +32,23 @@ class Template:
 
 
 @dataclass(frozen=True)
+class WebFile:
+    """One published file outside the hub, such as a list that lies beside a model's code.
+
+    Attributes:
+        path: where it goes inside the plugin's folder.
+        sha256: of its bytes (hex).
+        url: where it is published, at a pinned commit.
+        part: the weights part it belongs to (empty: the weights folder itself).
+    """
+
+    path: str
+    sha256: str
+    url: str
+    part: str = ""
+
+
+@dataclass(frozen=True)
 class HubFiles:
     """Files of one repository on the Hugging Face hub at one revision.
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Mapping, Optional, Tuple
 
-from rewardbench_plugin.assets import HubFiles, Template
+from rewardbench_plugin.assets import HubFiles, Template, WebFile
 from rewardbench_plugin.clip import PATH, FrameSpec, InputSpec
 
 
@@ -68,6 +68,8 @@ class RewardCard:
         deviations: one sentence for each point where paper and released code differ, saying which this preset follows.
         templates: prompt templates it reads, each with its SHA-256 and where it is published.
         sources: where its weights are published.
+        files: single files published outside the hub that it reads.
+        after_fetch: one sentence on what is left to do once all that is fetched; ``{folder}`` stands for its folder.
         notes: limits a user must know (what the model is not).
     """
 
@@ -96,6 +98,8 @@ class RewardCard:
     deviations: Tuple[str, ...] = ()
     templates: Tuple[Template, ...] = ()
     sources: Tuple[HubFiles, ...] = ()
+    files: Tuple[WebFile, ...] = ()
+    after_fetch: str = ""
     notes: str = ""
 
     def __post_init__(self) -> None:

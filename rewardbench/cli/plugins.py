@@ -117,6 +117,8 @@ def fetch_plugin(
             output.write(f"{repository} at {commit}", stdout)
         words = " ".join(f"--weights {shlex.quote(one)}" for one in fetched.weights)
         output.write(f"{len(fetched.files)} files checked; use them with: --plugin {name} {words}", stdout)
+        if fetched.remaining:
+            output.write(fetched.remaining, stdout)
     return 0
 
 

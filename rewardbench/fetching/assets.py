@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from rewardbench.fetching import hub
 from rewardbench.fetching.download import UnreachableError, download
 from rewardbench.fetching.literals import literal_text
 from rewardbench.registry import instantiate, nearest, resolve_spec
-from rewardbench_plugin.assets import HubFiles, Template
+from rewardbench_plugin.assets import HubFiles, Template, WebFile
 from rewardbench_plugin.card import RewardCard
 
 RECORD = ".fetched.json"
@@ -35,6 +36,7 @@ class Fetched:
         weights: the ``--weights`` words that name everything fetched.
         commits: repository to the commit its files are of.
         files: paths inside ``folder``.
+        remaining: one sentence on what is left to do by hand; empty where nothing is.
     """
 
     plugin: str
@@ -42,6 +44,7 @@ class Fetched:
     weights: tuple[str, ...]
     commits: dict[str, str] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    remaining: str = ""
 
 
 def fetch(
@@ -66,7 +69,8 @@ def fetch(
     """
     name, preset, card = _card(spec)
     folder = (to or default_folder(name, preset)).absolute()
-    known = dict.fromkeys([TEMPLATES] * bool(card.templates) + [source.part or WEIGHTS for source in card.sources])
+    published = [source.part or WEIGHTS for source in card.sources] + [file.part or WEIGHTS for file in card.files]
+    known = dict.fromkeys([TEMPLATES] * bool(card.templates) + published)
     if not known:
         where = f"; {card.notes}" if card.notes else ""
         raise InputError(
@@ -77,14 +81,18 @@ def fetch(
             raise InputError(f"plugin {spec!r} publishes no part {part!r}{nearest(part, known)}")
     templates = card.templates if not parts or TEMPLATES in parts else ()
     sources = [source for source in card.sources if not parts or (source.part or WEIGHTS) in parts]
+    files = [file for file in card.files if not parts or (file.part or WEIGHTS) in parts]
     record = _read_record(folder, name, preset)
     try:
         _bring_templates(templates, folder, record, tell)
+        for file in files:
+            _bring_file(file, folder, record, tell)
         for source in sources:
             _bring_source(source, folder, record, tell)
     except UnreachableError as error:
-        raise InputError(_by_hand(str(error), spec, templates, sources, folder)) from None
-    return _result(name, folder, sources, record)
+        raise InputError(_by_hand(str(error), spec, templates, sources, files, folder)) from None
+    remaining = card.after_fetch.replace("{folder}", shlex.quote(str(folder))) if not parts else ""
+    return _result(name, folder, sources, record, remaining)
 
 
 def default_folder(name: str, preset: str | None) -> Path:
@@ -131,6 +139,15 @@ def _bring_templates(
         }
     if templates:
         _write_record(folder, record)
+
+
+def _bring_file(file: WebFile, folder: Path, record: dict[str, Any], tell: Callable[[str], None]) -> None:
+    path = _inside(folder, file.path)
+    if not _is(path, file.sha256):
+        tell(f"fetching {file.path} from {file.url}")
+        download(file.url, path, sha256=file.sha256, most=MOST_SOURCE)
+    record["files"][file.path] = {"url": file.url, "sha256": file.sha256}
+    _write_record(folder, record)
 
 
 def _text_of(template: Template, data: bytes) -> bytes:
@@ -213,7 +230,7 @@ def _is(path: Path, sha256: str) -> bool:
 
 
 def _read_record(folder: Path, name: str, preset: str | None) -> dict[str, Any]:
-    fresh: dict[str, Any] = {"plugin": name, "preset": preset, "templates": {}, "sources": {}}
+    fresh: dict[str, Any] = {"plugin": name, "preset": preset, "templates": {}, "files": {}, "sources": {}}
     try:
         found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -233,12 +250,20 @@ def _write_record(folder: Path, record: dict[str, Any]) -> None:
     os.replace(partial, folder / RECORD)
 
 
-def _by_hand(reason: str, spec: str, templates: Sequence[Template], sources: Sequence[HubFiles], folder: Path) -> str:
+def _by_hand(
+    reason: str,
+    spec: str,
+    templates: Sequence[Template],
+    sources: Sequence[HubFiles],
+    files: Sequence[WebFile],
+    folder: Path,
+) -> str:
     """One sentence: what to download and where to put it."""
     steps = []
     for source in sources:
-        files = f"{', '.join(source.patterns)} of " if source.patterns else ""
-        steps.append(f"{files}{hub.page(source)} into {_inside(folder, source.folder)}")
+        wanted = f"{', '.join(source.patterns)} of " if source.patterns else ""
+        steps.append(f"{wanted}{hub.page(source)} into {_inside(folder, source.folder)}")
+    steps += [f"{file.url} as {_inside(folder, file.path)}" for file in files]
     by_url: dict[str, list[str]] = {}
     for template in templates:
         name = f"{template.literal} as {template.name}" if template.literal else f"it as {template.name}"
@@ -251,9 +276,11 @@ def _by_hand(reason: str, spec: str, templates: Sequence[Template], sources: Seq
     )
 
 
-def _result(name: str, folder: Path, sources: Sequence[HubFiles], record: dict[str, Any]) -> Fetched:
+def _result(
+    name: str, folder: Path, sources: Sequence[HubFiles], record: dict[str, Any], remaining: str = ""
+) -> Fetched:
     weights = [str(folder)]
-    files = [f"{TEMPLATES}/{one}" for one in record["templates"]]
+    files = [*(f"{TEMPLATES}/{one}" for one in record["templates"]), *record["files"]]
     commits = {}
     for source in sources:
         if source.part and source.folder:
@@ -261,4 +288,4 @@ def _result(name: str, folder: Path, sources: Sequence[HubFiles], record: dict[s
     for one in record["sources"].values():
         commits[str(one["repo"])] = str(one["commit"])
         files += [str(Path(one["folder"]) / path) for path in one["files"]]
-    return Fetched(name, folder, tuple(weights), commits, tuple(sorted(files)))
+    return Fetched(name, folder, tuple(weights), commits, tuple(sorted(files)), remaining)

@@ -29,12 +29,13 @@ def ask(text_prompt):
 '''
 QUERY = b'\nRate the video made from "{text_prompt}".  \n'
 LARGE = b"large: {text_prompt}"
+KNOWN = b"[1]"
 LIST = b"one?\ntwo?"
 MODEL = bytes(range(256)) * 400
 PLUGIN = """
 from dataclasses import replace
 from rewardbench_plugin import (
-    Dimension, HubFiles, RewardCard, RewardManifest, RewardModel, Template, hookimpl)
+    Dimension, HubFiles, RewardCard, RewardManifest, RewardModel, Template, WebFile, hookimpl)
 
 URL = {url!r}
 TEMPLATES = (
@@ -50,12 +51,14 @@ SOURCES = (
 
 class Needy(RewardModel):
     card = RewardCard(name="needy", version="1.0", dimensions=(Dimension("x"),), weights_parts=("base",),
-                      templates=TEMPLATES, sources=SOURCES)
+                      templates=TEMPLATES, sources=SOURCES,
+                      files=(WebFile("lists/known.json", {known!r}, URL + "/known.json", part="base"),),
+                      after_fetch="Unpack {{folder}}/a.tar.")
 
     def configure(self, **choices):
         super().configure(**choices)
         if self.preset == "bare":
-            self.card = replace(self.card, templates=(), sources=(), notes="Bring your own.")
+            self.card = replace(self.card, templates=(), sources=(), files=(), notes="Bring your own.")
 
 
 @hookimpl
@@ -72,7 +75,7 @@ def sha(data: bytes) -> str:
 @pytest.fixture
 def needy(place, install_plugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The published place of a plugin that needs two kinds of templates and two repositories."""
-    place.files |= {"prompts.py": SOURCE, "list.txt": LIST}
+    place.files |= {"prompts.py": SOURCE, "list.txt": LIST, "known.json": KNOWN}
     place.repositories["lab/model"] = {
         "config.json": b"{}",
         "weights/a.safetensors": MODEL,
@@ -82,7 +85,9 @@ def needy(place, install_plugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     place.repositories["lab/base"] = {"vocab.txt": b"a\nb\n"}
     install_plugin(
         "needy",
-        PLUGIN.format(url=place.url, query=sha(QUERY), large=sha(LARGE), list=sha(LIST), commit=COMMIT),
+        PLUGIN.format(
+            url=place.url, query=sha(QUERY), large=sha(LARGE), list=sha(LIST), known=sha(KNOWN), commit=COMMIT
+        ),
     )
     monkeypatch.setenv("REWARDBENCH_CACHE", str(tmp_path / "cache"))
     return place
@@ -103,6 +108,7 @@ WHOLE = {
     "weights/a.safetensors": MODEL,
     "weights/small.txt": b"small",
     "base/vocab.txt": b"a\nb\n",
+    "lists/known.json": KNOWN,
 }
 
 
@@ -117,6 +123,7 @@ def test_all_a_card_names_arrives_in_the_published_layout(needy, tmp_path: Path)
         (str(folder), f"base={folder / 'base'}"),
         {"lab/model": COMMIT, "lab/base": COMMIT},
         tuple(sorted(WHOLE)),
+        f"Unpack {folder}/a.tar.",
     )
     template = Template("query.txt", sha(QUERY), needy.url, "QUERY")
     assert read_template(folder, template).encode() == QUERY
@@ -190,11 +197,24 @@ def test_a_template_that_is_another_text_is_refused_and_not_left_in_place(needy,
     assert set(contents(tmp_path / "w")) == {"templates/query.txt", "templates/large.txt"}
 
 
+def test_a_single_file_that_is_another_is_refused_and_a_damaged_one_replaced(needy, tmp_path: Path) -> None:
+    folder = tmp_path / "w"
+    needy.files["known.json"] = b"[2]"
+    with pytest.raises(InputError, match="known.json is not the published file"):
+        fetch("needy", folder, parts=["base"])
+    assert not (folder / "lists" / "known.json").exists()
+    needy.files["known.json"] = KNOWN
+    assert fetch("needy", folder, parts=["base"]).remaining == ""
+    (folder / "lists" / "known.json").write_bytes(b"[3]")
+    fetch("needy", folder)
+    assert contents(folder) == WHOLE
+
+
 def test_parts_alone(needy, tmp_path: Path) -> None:
     fetch("needy", tmp_path / "t", parts=["templates"])
     assert set(contents(tmp_path / "t")) == {name for name in WHOLE if name.startswith("templates/")}
     fetch("needy", tmp_path / "b", parts=["base"])
-    assert contents(tmp_path / "b") == {"base/vocab.txt": b"a\nb\n"}
+    assert contents(tmp_path / "b") == {"base/vocab.txt": b"a\nb\n", "lists/known.json": KNOWN}
     fetch("needy", tmp_path / "b", parts=["weights"])
     assert "weights/a.safetensors" in contents(tmp_path / "b")
     with pytest.raises(InputError, match="publishes no part 'bases'; did you mean 'base'?"):
@@ -216,6 +236,7 @@ def test_without_a_connection_one_sentence_says_what_goes_where(
         f"http://127.0.0.1:9/lab/base/tree/{COMMIT} into {folder / 'base'}",
         f"from {needy.url}/prompts.py QUERY as query.txt, PROMPTS[0] as large.txt into {folder / 'templates'}",
         f"from {needy.url}/list.txt it as list.txt",
+        f"{needy.url}/known.json as {folder / 'lists' / 'known.json'}",
     ):
         assert said in sentence, said
     assert "\n" not in sentence
@@ -271,6 +292,7 @@ def test_the_command(needy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     printed = capsys.readouterr()
     assert f"--plugin needy --weights {folder} --weights base={folder / 'base'}" in printed.out
     assert f"lab/model at {COMMIT}" in printed.out
+    assert printed.out.endswith(f"Unpack {folder}/a.tar.\n")
     assert "fetching query.txt, large.txt from" in printed.err
     words = ["plugins", "fetch", "needy", "--to", str(tmp_path / "w"), "--part", "templates", "--format", "json"]
     assert main(words) == 0
@@ -293,6 +315,9 @@ def test_every_template_of_our_plugins_is_pinned() -> None:
                 model.configure(preset=preset)
             except ValueError:
                 continue  # recorded tables need their file
+            for file in model.card.files:
+                assert pinned.fullmatch(file.url), (name, file)
+                assert re.fullmatch(r"[0-9a-f]{64}", file.sha256), (name, file)
             for template in model.card.templates:
                 seen += 1
                 assert pinned.fullmatch(template.url), (name, template)

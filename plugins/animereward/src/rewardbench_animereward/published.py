@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rewardbench_plugin import HubFiles, Template
+from rewardbench_plugin import HubFiles, Template, WebFile
 
 COMMIT = "171fe63409792bf7f0bd9d825f83c20fe8ec5477"
-SCRIPT = f"https://raw.githubusercontent.com/bilibili/Index-anisora/{COMMIT}/reward/reward_infer.py"
+CODE = f"https://raw.githubusercontent.com/bilibili/Index-anisora/{COMMIT}/reward"
+SCRIPT = f"{CODE}/reward_infer.py"
 
 REGRESSION = Template(
     "regression.txt",
@@ -39,6 +40,19 @@ SOURCES = (
         part="bert",
         folder="reward/weights/bert-base-uncased",
     ),
+)
+FILES = (
+    WebFile(
+        "reward/character/BLIP/data/gallerys.json",
+        "36f0bc4c3980fe379e3e32908ed9f7483ca8d53a23886271f4bb00c43ab5ac76",
+        f"{CODE}/character/BLIP/data/gallerys.json",
+        part="gallery",
+    ),
+)
+AFTER_FETCH = (
+    "Before the dimension character can be scored, unpack its gallery: "
+    "tar -xzf {folder}/reward/videos.tar.gz -C {folder}/reward/character (the pictures belong in videos/ there); "
+    "GroundingDINO and SAM 2 came with reward/IP_checkpoints, nothing else has to be fetched for them."
 )
 
 PLACES: Mapping[str, tuple[str, ...]] = {

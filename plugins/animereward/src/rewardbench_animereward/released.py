@@ -15,7 +15,7 @@ from rewardbench_animereward.character import character_inputs
 from rewardbench_animereward.frames import DECODED, SQUASHED
 from rewardbench_animereward.identity import CharacterDimension
 from rewardbench_animereward.motion import MotionScorer
-from rewardbench_animereward.published import SOURCES, TEMPLATES
+from rewardbench_animereward.published import AFTER_FETCH, FILES, SOURCES, TEMPLATES
 from rewardbench_animereward.rating import Scorer
 from rewardbench_animereward.regressors import ImageVideoScorer, TextVideoScorer
 from rewardbench_animereward.vlm import VlmScorer
@@ -89,6 +89,8 @@ CARD = RewardCard(
     ),
     templates=TEMPLATES,
     sources=SOURCES,
+    files=FILES,
+    after_fetch=AFTER_FETCH,
     notes=(
         "Image-to-video only: image_video abstains without a first-frame image, smoothness, appeal and text_video "
         "without a prompt, and overall with any of them. Frames after the 144th are never seen. Rounding to 3 "
