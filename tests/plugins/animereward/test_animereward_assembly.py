@@ -103,6 +103,10 @@ def test_unknown_parts_and_options_are_refused() -> None:
         configured({"siglip": "x"})
     with pytest.raises(ValueError, match="round_digits=two is not a whole number"):
         configured({}, round_digits="two")
+    with pytest.raises(ValueError, match="sampling=every is not one of anime, example, benchmark"):
+        configured({}, sampling="every")
+    with pytest.raises(ValueError, match="max_frames=0 is not a whole number from 1 to 768"):
+        configured({}, max_frames="0")
     with pytest.raises(ValueError, match="residency=both is not one of auto, together, one_by_one"):
         configured({}, residency="both")
 
@@ -135,6 +139,30 @@ def test_frames_follow_the_released_sampling() -> None:
     assert sampling.indices(24, 24.0).tolist() == list(range(24))
     assert all(len(sampling.indices(n, 24.0)) == 24 for n in range(24, 400))
     assert sampling.indices(49, 24.0).tolist() == [math.floor(i * 49 / 24) for i in range(24)]
+
+
+@pytest.mark.shared
+def test_the_regressors_sampling_can_be_chosen_and_the_others_stay(shared: Path, tmp_path: Path) -> None:
+    layout(tmp_path, *(part for part in PLACES if PLACES[part] and part != "aesthetic"))
+    (tmp_path / "templates").mkdir()
+    table = json.loads((shared / "golden" / "idefics2" / "sampling.json").read_text())["table"]
+    four = ("smoothness", "appeal", "motion", "text_video")
+    for options, column in (
+        ({}, "anime_24"),
+        ({"sampling": "anime", "max_frames": "24"}, "anime_24"),
+        ({"sampling": "example", "max_frames": "16"}, "example_16"),
+        ({"sampling": "example", "max_frames": "48"}, "example_48"),
+        ({"sampling": "benchmark", "max_frames": "16"}, "benchmark_16"),
+    ):
+        inputs = configured({"": str(tmp_path)}, *four, **options).card.inputs
+        assert inputs["motion"] == inputs["text_video"] == SQUASHED
+        assert inputs["smoothness"] == inputs["appeal"]
+        for row in table:
+            found = inputs["smoothness"].sampling.indices(row["total_frames"], 24.0)
+            assert found.tolist() == row[column], (column, row["total_frames"])
+    paper = PaperAnimeReward()
+    paper.configure(preset="paper", weights={"": str(tmp_path)}, options={"max_frames": "8"}, dimensions=["smoothness"])
+    assert paper.card.inputs["smoothness"].sampling.count == 8
 
 
 @pytest.mark.shared

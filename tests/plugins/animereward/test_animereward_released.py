@@ -265,6 +265,23 @@ def _grey(height: int, width: int) -> Any:
 
 
 @pytest.mark.shared
+def test_the_command_takes_the_sampling_by_name(folder: Path, golden: Path, capfd) -> None:
+    runs = [run for run in read(golden, "idefics2") if run["model"] == "anime_smooth" and run["mode"] == "anime_24"]
+    run = max(runs, key=lambda run: run["total_frames"])
+    words = ["score", str(golden / "videos" / run["video"]), "--prompt", run["text_prompt"], "--format", "json"]
+    words += ["--plugin", "animereward:released", "--weights", str(folder), "--dimension", "smoothness"]
+    words += ["--device", "cpu", "--dtype", "float32"]
+    found = []
+    for options in (["sampling=anime", "max_frames=24"], ["sampling=anime"], ["sampling=benchmark", "max_frames=5"]):
+        assert main([*words, *(word for option in options for word in ("--option", option))]) == 0
+        (row,) = json.loads(capfd.readouterr().out)
+        found.append(row["raw"]["smoothness"])
+    assert found[0] == pytest.approx(run["logits"][0], abs=2e-2)  # of 0..100, from mp4
+    assert found[1] == found[0]
+    assert abs(found[2] - found[0]) > 2e-2
+
+
+@pytest.mark.shared
 @pytest.mark.parametrize(
     ("prompt", "sentence"),
     [

@@ -23,6 +23,7 @@ MODES = {
     "example_16": {"sampling": "example", "num_frames": "16"},
     "example_48": {"sampling": "example", "max_frames": "48"},
     "benchmark_16": {"sampling": "benchmark", "num_frames": "16"},
+    "anime_24": {"sampling": "anime", "max_frames": "24"},
 }
 TOLERANCE = {1: 2e-4, 5: 2e-5}
 """By the number of outputs: the golden folder's, for float32."""
@@ -91,6 +92,29 @@ def test_the_command_gives_the_expected_scores_and_says_what_is_wrong_with_other
 
 
 @pytest.mark.parametrize("mode", ["example_48", "benchmark_16"])
+def test_the_command_gives_the_expected_scores_with_other_frames(
+    golden, runs, templates, tmp_path, capsys, mode: str
+) -> None:
+    wanted = [run for run in runs if run["model"] == "videoscore" and run["mode"] == mode]
+    assert wanted
+    lines = [{"video": run["video"], "prompt": run["text_prompt"]} for run in wanted]
+    for run in wanted:
+        shutil.copy(golden.parent / "videos" / run["video"], tmp_path)
+    (tmp_path / "clips.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    words = ["score", "--clips", str(tmp_path / "clips.jsonl"), "--plugin", "videoscore"]
+    words += ["--weights", str(golden / "videoscore"), "--weights", f"templates={templates}", "--format", "json"]
+    words += ["--device", "cpu", "--dtype", "float32"]
+    for option in MODES[mode].items():
+        words += ["--option", "=".join(option)]
+    assert main(words) == 0
+    for row, run in zip(json.loads(capsys.readouterr().out), wanted, strict=True):
+        raw, scores = ([row[kind][name] for name in ASPECTS] for kind in ("raw", "scores"))
+        np.testing.assert_allclose(raw, run["logits"], atol=TOLERANCE[5])
+        np.testing.assert_allclose(scores, run["rounded"], atol=1.001e-3)  # a flipped last digit
+        assert row["scores"]["overall"] == pytest.approx(np.mean(scores), abs=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["example_48", "benchmark_16"])
 def test_a_loaded_reward_gives_the_expected_scores_of_clips(golden, runs, templates, mode: str) -> None:
     wanted = [run for run in runs if run["model"] == "videoscore" and run["mode"] == mode]
     weights = {"": str(golden / "videoscore"), "templates": templates}
@@ -133,7 +157,7 @@ def test_what_the_text_model_sees_of_frames_is_the_reference_s(golden, runs, ten
         np.testing.assert_allclose(latents, saved["image_hidden_states"].reshape(latents.shape), atol=2e-5)
 
 
-def test_both_samplers_choose_the_reference_s_frames_at_every_length(golden) -> None:
+def test_every_sampler_chooses_the_reference_s_frames_at_every_length(golden) -> None:
     table = json.loads((golden / "sampling.json").read_text())["table"]
     for mode, options in MODES.items():
         model = VideoScore()

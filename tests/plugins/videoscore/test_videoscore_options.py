@@ -38,12 +38,15 @@ def checkpoint(shared: Path) -> Path:
         ("videoscore:v1.1", {"max_frames": "24"}, "stride", 24),
         ("videoscore:anno-only", {}, "count-repeat", 16),
         ("videoscore:anno-only", {"sampling": "example"}, "stride", 16),
+        ("videoscore", {"sampling": "anime"}, "stride", 24),
+        ("videoscore:v1.1", {"sampling": "anime", "max_frames": "12"}, "stride", 12),
     ],
 )
 def test_presets_name_their_sampler(spec: str, options: dict[str, str], rule: str, count: int) -> None:
     _, model = choose_reward(spec, options=options)
     (frames,) = model.card.frame_specs()
     assert (frames.sampling.rule, frames.sampling.count, frames.size) == (rule, count, None)
+    assert frames.sampling.max_frames == (144 if options.get("sampling") == "anime" else None)
     assert model.card.dimension_names == (*ASPECTS, "overall")
     assert model.card.native_tie_rule is not None
     assert model.card.native_tie_rule.thresholds == {"overall": 0.5}
@@ -52,7 +55,7 @@ def test_presets_name_their_sampler(spec: str, options: dict[str, str], rule: st
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"sampling": "anime"}, "sampling=anime is not one of example, benchmark"),
+        ({"sampling": "every"}, "sampling=every is not one of example, benchmark, anime"),
         ({"num_frames": "0"}, "num_frames=0 is not a whole number from 1 to 768"),
         ({"num_frames": "16", "max_frames": "48"}, "two names of one number"),
         ({"round_digits": "few"}, "round_digits=few is not a whole number from 0 to 12"),
@@ -141,7 +144,9 @@ def test_what_is_missing_or_strange_in_the_folder_is_named(checkpoint, templates
             ready(altered("videoscore", without=(name,)), templates)
     with pytest.raises(ValueError, match="is incomplete: model-00003-of-00004.safetensors"):
         ready(altered("anime_smooth", without=("model-00003-of-00004.safetensors",)), templates)
-    with pytest.raises(ValueError, match="scores 1 dimensions; VideoScore has 5"):
+    with pytest.raises(
+        ValueError, match="scores 1 dimension; VideoScore has 5; .* smoothness and appeal of animereward:released"
+    ):
         ready(altered("anime_smooth"), templates)
 
 

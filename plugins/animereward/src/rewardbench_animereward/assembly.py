@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rewardbench_animereward import published
+from rewardbench_animereward.frames import DECODED, REGRESSOR_SAMPLERS, SAMPLING
 from rewardbench_animereward.rating import Rating, Scorer
 from rewardbench_animereward.residency import CHOICES, Residence
 from rewardbench_plugin import Clip, Frames, FrameSpec, Item, RewardModel, Scores
@@ -20,16 +21,18 @@ from rewardbench_plugin.reward import Prepared, fingerprint
 DIMENSIONS = ("smoothness", "motion", "appeal", "text_video", "image_video", "character")
 OVERALL = "overall"
 DEFAULT_DIGITS = 3
+MOST_FRAMES = 768
 
 
 class AssembledReward(RewardModel):
     """One scorer per dimension, loaded only where that dimension (or ``overall``) is asked for.
 
-    Options: ``round_digits`` (0..12 or ``none``, default 3: decimals the regressors' outputs are rounded to before
-    they are divided by 100) and ``residency`` (``auto``, ``together``, ``one_by_one``).
+    Options: ``sampling`` (``anime``, ``example``, ``benchmark``) and ``max_frames`` (1..768, default 24) of the two
+    Idefics2 regressors, ``round_digits`` (0..12 or ``none``, default 3: decimals the regressors' outputs are rounded
+    to before they are divided by 100) and ``residency`` (``auto``, ``together``, ``one_by_one``).
     """
 
-    option_names: ClassVar[tuple[str, ...]] = ("round_digits", "residency")
+    option_names: ClassVar[tuple[str, ...]] = ("sampling", "max_frames", "round_digits", "residency")
     parts: ClassVar[Mapping[str, tuple[str, ...]]]
     """Weights parts of each dimension; parts that belong to others (``bert``, ``templates``) stand last."""
 
@@ -77,6 +80,9 @@ class AssembledReward(RewardModel):
         Raises:
             ValueError: naming the option.
         """
+        sampler = choice(options, "sampling", "anime", tuple(REGRESSOR_SAMPLERS))
+        count = whole(options, "max_frames", SAMPLING.count, 1, MOST_FRAMES)
+        self.regressor_frames = replace(DECODED, sampling=replace(REGRESSOR_SAMPLERS[sampler], count=count))
         unrounded = options.get("round_digits") == "none"
         self.digits = None if unrounded else whole(options, "round_digits", DEFAULT_DIGITS, 0, 12)
         self.residency = choice(options, "residency", "auto", CHOICES)

@@ -14,7 +14,14 @@ SAMPLING = Sampling(rule="stride", count=24, max_frames=144)
 SQUASHED = FrameSpec("pyav", SAMPLING, Size(height=SIDE, width=SIDE), "pil-bicubic")
 """For motion, text-video and image-video: 224 x 224, the aspect ratio is not kept and nothing is cropped."""
 DECODED = FrameSpec("pyav", SAMPLING)
-"""For the two Idefics2 regressors, which resize by their own rule."""
+"""For the two Idefics2 regressors, which resize by their own rule; the options sampling and max_frames change it."""
+REGRESSOR_SAMPLERS = {
+    "anime": SAMPLING,
+    "example": Sampling(rule="stride", count=24),
+    "benchmark": Sampling(rule="count-repeat", count=24),
+}
+"""The released sampling and VideoScore's two, which do not stop at frame 144; ``benchmark`` repeats frames of a clip
+that has too few."""
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 

@@ -121,4 +121,4 @@ class ReleasedAnimeReward(AssembledReward):
             return ImageVideoScorer(paths["image_video"])
         if dimension == "character":
             return CharacterDimension(paths, cosine=False)
-        return VlmScorer(dimension, paths[dimension], paths["templates"], self.digits)
+        return VlmScorer(dimension, paths[dimension], paths["templates"], self.digits, self.regressor_frames)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rewardbench_animereward import published
 from rewardbench_animereward.frames import DECODED
 from rewardbench_animereward.rating import Rating, Scorer
-from rewardbench_plugin import Clip, Frames
+from rewardbench_plugin import Clip, Frames, FrameSpec
 from rewardbench_plugin.assets import read_template
 from rewardbench_plugin.reward import Prepared
 
@@ -24,13 +24,15 @@ FULL = 100.0
 class VlmScorer(Scorer):
     """First output of an Idefics2 regressor, rounded to ``digits`` decimals (None: not), over 100."""
 
-    frames = DECODED
     needs_prompt = True
     preferred = "bfloat16"
     working_memory = 3 << 30
 
-    def __init__(self, dimension: str, folder: Path, templates: Path, digits: int | None) -> None:
+    def __init__(
+        self, dimension: str, folder: Path, templates: Path, digits: int | None, frames: FrameSpec = DECODED
+    ) -> None:
         self.dimension, self.folder, self.templates, self.digits = dimension, folder, templates, digits
+        self.frames = frames
         self._regressor: Idefics2Regressor | None = None
         self._query: str | None = None
 

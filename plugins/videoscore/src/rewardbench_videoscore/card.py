@@ -29,8 +29,14 @@ REPOSITORIES = {
 }
 FRAMES = {"v1": 16, "v1.1": 48, "anno-only": 16}
 SAMPLING = {"v1": "example", "v1.1": "example", "anno-only": "benchmark"}
-RULES = {"example": "stride", "benchmark": "count-repeat"}
-"""The two samplers under the plugin API's names."""
+SAMPLERS = {
+    "example": Sampling("stride"),
+    "benchmark": Sampling("count-repeat"),
+    "anime": Sampling("stride", max_frames=144),
+}
+"""The samplers that Idefics2 regressors are run with; ``anime`` is AnimeReward's. The count of frames is to be set."""
+COUNTS = {"benchmark": 16, "anime": 24}
+"""How many frames a sampler takes where the preset's own count (:data:`FRAMES`) is not meant."""
 
 VIDEO_MIN_PIXELS, VIDEO_MAX_PIXELS = 128 * 28 * 28, 768 * 28 * 28
 QWEN2_FRAMES = FrameSpec(sampling=Sampling("fps", 768, fps=8.0, min_count=4, multiple=2, rounding="half-even"))
@@ -125,7 +131,7 @@ QWEN2_VL = replace(
 
 def idefics2_card(preset: str, sampling: str, count: int) -> RewardCard:
     """The card of an Idefics2 preset with the frames that are sampled."""
-    spec = FrameSpec(sampling=Sampling(RULES[sampling], count))
+    spec = FrameSpec(sampling=replace(SAMPLERS[sampling], count=count))
     seen = IDEFICS2.training_data
     if preset == "anno-only":
         seen = seen.replace("and real videos added", "without the real videos that the other presets add")

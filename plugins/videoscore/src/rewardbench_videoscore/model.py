@@ -76,7 +76,13 @@ class _VideoScore(RewardModel):
         outputs = self._regressor.outputs
         if outputs != len(cards.ASPECTS):
             self._regressor.close()
-            raise ValueError(f"{self._named_folder()} scores {outputs} dimensions; VideoScore has {len(cards.ASPECTS)}")
+            other = (
+                "; regressors of one number are smoothness and appeal of animereward:released" if outputs == 1 else ""
+            )
+            raise ValueError(
+                f"{self._named_folder()} scores {outputs} dimension{'s' * (outputs != 1)}; VideoScore has "
+                f"{len(cards.ASPECTS)}{other}"
+            )
 
     def prepare(self, clip: Clip, frames: Mapping[FrameSpec, Frames]) -> Prepared:
         """Resized frames and token ids, without torch (Qwen2-VL: with, for its resize).
@@ -134,8 +140,9 @@ class VideoScore(_VideoScore):
     """Presets ``v1``, ``v1.1`` and ``anno-only``.
 
     Options: ``sampling`` (``example``: truncated steps from frame 0; ``benchmark``: first to last frame, repeating
-    where the clip is shorter), ``num_frames`` or ``max_frames`` (two names of one number: frames that the model is
-    shown at most) and ``round_digits``.
+    where the clip is shorter; ``anime``: AnimeReward's, truncated steps over at most the first 144 frames),
+    ``num_frames`` or ``max_frames`` (two names of one number: frames that the model is shown at most) and
+    ``round_digits``.
     """
 
     architecture = "idefics2"
@@ -145,14 +152,14 @@ class VideoScore(_VideoScore):
 
     def _chosen_card(self) -> RewardCard:
         preset = self.preset or "v1"
-        sampling = choice(self.options, "sampling", cards.SAMPLING[preset], tuple(cards.RULES))
+        sampling = choice(self.options, "sampling", cards.SAMPLING[preset], tuple(cards.SAMPLERS))
         count = whole(self.options, "num_frames", None, 1, MOST_FRAMES)
         most = whole(self.options, "max_frames", count, 1, MOST_FRAMES)
         if count is not None and most != count:
             raise ValueError(
                 f"--option num_frames={count} and max_frames={most} are two names of one number here; drop one"
             )
-        default = 16 if sampling == "benchmark" else cards.FRAMES[preset]
+        default = cards.COUNTS.get(sampling, cards.FRAMES[preset])
         return cards.idefics2_card(preset, sampling, default if most is None else most)
 
     @property
