@@ -76,7 +76,7 @@ RESULT_FILE = "result.json"
 ENGINES = ("local",)
 DEFAULT_BENCHMARK = "anime-probe"
 SOME_FAILED = 3
-MOST_ABSTENTIONS_SAID = 10
+MOST_NOTES_SAID = 10
 
 ScoreMap = tuple[tuple[str, str], ...]
 
@@ -507,21 +507,27 @@ def score_clips_in_session(
     with unfinished_store(job, clips.values()) as store, tempfile.TemporaryDirectory() as logs:
         scorer = Scorer([job], store, _engine_settings(settings, Path(logs)), progress, listeners)
         (session,) = scorer.score_clips(clips)
-        _say_abstentions(scorer, clips.values(), progress)
+        _say_notes(scorer, clips.values(), progress)
         return [_scored_row(scorer, clip) for clip in clips.values()], session
 
 
-def _say_abstentions(scorer: Scorer, clips: Iterable[Clip], progress: Progress) -> None:
-    """Why a model gave no score in some dimension: one line for each of the first clips, in the model's words."""
-    said = 0
+def _say_notes(scorer: Scorer, clips: Iterable[Clip], progress: Progress) -> None:
+    """What the model says of its scores, one line for each distinct note of a clip: those on missing scores first."""
+    missing: list[str] = []
+    others: list[str] = []
     for clip in clips:
-        notes = [s.note for s in _scores_of(scorer, clip).values() if s.note and s.value is None]
-        for note in dict.fromkeys(notes):
-            said += 1
-            if said <= MOST_ABSTENTIONS_SAID:
-                progress.message(f"{clip.metadata.get('name', clip.video)}: {note}")
-    if said > MOST_ABSTENTIONS_SAID:
-        progress.message(f"… and {said - MOST_ABSTENTIONS_SAID:,} more abstentions")
+        scores = list(_scores_of(scorer, clip).values())
+        abstained = dict.fromkeys(s.note for s in scores if s.note and s.value is None)
+        name = clip.metadata.get("name", clip.video)
+        missing += [f"{name}: {note}" for note in abstained]
+        others += [
+            f"{name}: {note}" for note in dict.fromkeys(s.note for s in scores if s.note) if note not in abstained
+        ]
+    lines = missing + others
+    for line in lines[:MOST_NOTES_SAID]:
+        progress.message(line)
+    if len(lines) > MOST_NOTES_SAID:
+        progress.message(f"… and {len(lines) - MOST_NOTES_SAID:,} more notes")
 
 
 def _scores_of(scorer: Scorer, clip: Clip) -> dict[str, Score]:

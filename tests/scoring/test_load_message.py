@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,35 @@ def test_a_load_message_and_abstentions_are_said_on_standard_error(
     for clip, row in zip(tiny_clips[:2], json.loads(printed.out), strict=True):
         assert row["scores"] == {"x": 1.0, "y": None}
         assert printed.err.count(f"{clip}: y abstains: nobody knows") == 1
+
+
+NOTES = """
+import numpy as np
+from rewardbench_plugin import Dimension, FrameSpec, RewardCard, RewardManifest, RewardModel, Scores, hookimpl
+
+class Noter(RewardModel):
+    card = RewardCard("noter", "1", (Dimension("x"), Dimension("y")), inputs={"x": FrameSpec()}, needs_prompt=True)
+
+    def score(self, batch):
+        values = [[np.nan, np.nan] if item.clip.prompt == "none" else [1.0, 2.0] for item in batch]
+        return Scores(np.array(values), notes=[f"saw {item.clip.prompt}" for item in batch])
+
+@hookimpl
+def rewardbench_rewards():
+    return [RewardManifest(name="noter", version="1", target="third_party_noter:Noter")]
+"""
+
+
+def test_notes_on_scores_are_said_once_and_those_on_missing_ones_first(
+    install_plugin, tiny_clips: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    install_plugin("noter", NOTES)
+    shutil.copy(tiny_clips[0], tmp_path / "clip.mp4")
+    prompts = [*(f"prompt {n:02}" for n in range(12)), "none"]
+    (tmp_path / "clips.csv").write_text("video,prompt\n" + "".join(f"clip.mp4,{prompt}\n" for prompt in prompts))
+    assert main(["score", "--plugin", "noter", "--format", "json", "--clips", str(tmp_path / "clips.csv")]) == 0
+    printed = capfd.readouterr()
+    said = [line.partition(": saw ")[2] for line in printed.err.splitlines() if ": saw " in line]
+    assert said == ["none", *prompts[:9]]
+    assert "… and 3 more notes" in printed.err
+    assert {tuple(row) for row in json.loads(printed.out)} == {("video", "prompt", "scores", "raw", "error")}

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import rewardbench
+from rewardbench.cli import main
 
 VARIANTS = ("full_lora", "full_plain", "adapter", "last_token", "mean_token")
 CASES = [
@@ -113,6 +114,47 @@ def test_the_command_a_user_types(golden, tmp_path: Path) -> None:
     np.testing.assert_allclose(found, golden.values("full_lora", "single_raw"), rtol=0, atol=golden.from_mp4)
     assert [row["error"] for row in rows] == [None] * len(names)
     assert "the prompt contains the special token <|VQ_reward|>" in bad["error"]
+
+
+OTHER_CASES = [
+    ("num_frames_8_raw", ("num_frames=8",)),
+    ("fps1_maxpixels_12544_raw", ("fps=1", "max_pixels=12544")),
+    ("multi_pts_raw", ("sample_type=multi_pts",)),
+    ("single_raw", ("checkpoint_step=10",)),
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), OTHER_CASES)
+def test_the_command_with_other_frames_and_a_named_step(golden, tmp_path: Path, capfd, kind, options) -> None:
+    names = golden.names("full_lora", kind)
+    lines = []
+    for name in names:
+        shutil.copyfile(golden.videos / f"{name}.mp4", tmp_path / f"{name}.mp4")
+        lines.append({"video": f"{name}.mp4", "prompt": golden.expected["prompts"][name]})
+    (tmp_path / "clips.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    words = ["score", "--clips", str(tmp_path / "clips.jsonl"), "--plugin", "videoreward", "--format", "json"]
+    words += ["--weights", str(golden.folder / "full_lora"), "--weights", f"templates={golden.templates}"]
+    words += ["--device", "cpu", "--dtype", "float32", "--workers", "1"]
+    assert main([*words, *(word for option in ("norm=false", *options) for word in ("--option", option))]) == 0
+    printed = capfd.readouterr()
+    found = [[row["scores"][d] for d in ("VQ", "MQ", "TA", "overall")] for row in json.loads(printed.out)]
+    np.testing.assert_allclose(found, golden.values("full_lora", kind), rtol=0, atol=golden.from_mp4)
+    assert "the model was trained on at most" not in printed.err
+
+
+def test_a_prompt_of_five_thousand_words_is_not_scored_in_silence(golden, capfd) -> None:
+    clip = str(golden.videos / f"{golden.names('full_lora', 'single_raw')[0]}.mp4")
+    words = ["score", clip, "--plugin", "videoreward", "--prompt", "a fox " * 2500, "--option", "num_frames=2"]
+    words += ["--weights", str(golden.folder / "full_lora"), "--weights", f"templates={golden.templates}"]
+    code = main([*words, "--device", "cpu", "--dtype", "float32", "--workers", "1", "--format", "json"])
+    printed = capfd.readouterr()
+    (row,) = json.loads(printed.out)
+    if code == 0:  # by how many tokens this checkpoint's tokenizer makes of it
+        trained = json.loads((golden.folder / "full_lora" / "model_config.json").read_text())["training_args"]
+        assert f"tokens; the model was trained on at most {trained['max_length']}" in printed.err
+        assert row["scores"]["overall"] is not None
+    else:
+        assert "shorten the prompt" in row["error"]
 
 
 def test_frames_in_memory_give_the_scores_of_the_file(golden) -> None:

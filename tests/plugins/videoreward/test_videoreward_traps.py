@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -100,9 +101,14 @@ def test_the_newest_step_is_the_largest_number(golden, truth) -> None:
 
 def test_the_embedding_has_the_checkpoints_length(golden, model) -> None:
     """The base model's table is longer; adding the three tokens to the tokenizer makes it shrink."""
-    assert model._network.backbone.get_input_embeddings().weight.shape[0] == 437
-    assert golden.load("adapter").model._network.backbone.get_input_embeddings().weight.shape[0] == 437
-    assert golden.load("last_token").model._network.backbone.get_input_embeddings().weight.shape[0] == 530
+    base = json.loads((golden.folder / "base_model" / "config.json").read_text())["vocab_size"]
+    tokenizer = next((golden.folder / "full_lora").glob("checkpoint-*/tokenizer/tokenizer.json"))
+    told = json.loads(tokenizer.read_text())
+    known = {*told["model"]["vocab"].values(), *(token["id"] for token in told["added_tokens"])}
+    assert len(known) < base
+    assert model._network.backbone.get_input_embeddings().weight.shape[0] == len(known)
+    assert golden.load("adapter").model._network.backbone.get_input_embeddings().weight.shape[0] == len(known)
+    assert golden.load("last_token").model._network.backbone.get_input_embeddings().weight.shape[0] == base
 
 
 def test_norm_without_statistics_changes_nothing(golden) -> None:

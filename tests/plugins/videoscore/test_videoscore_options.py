@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from rewardbench_videoscore.idefics2 import Idefics2Regressor
 from rewardbench_videoscore.model import VideoScore
 from safetensors.numpy import load_file, save_file
 
+from rewardbench.cli import main
 from rewardbench.errors import InputError
 from rewardbench.registry import choose_reward
 from rewardbench_plugin import RewardModel
@@ -200,6 +202,22 @@ def test_prompts_that_would_pass_for_structure_or_are_too_long(checkpoint, templ
     assert np.isfinite(scores.values).all()
     assert scores.notes[0].endswith("tokens; the model was trained on at most 4096")
     assert scores.notes[1] == ""
+
+
+@pytest.mark.shared
+def test_a_prompt_of_five_thousand_words_is_not_scored_in_silence(checkpoint, templates, shared, capfd) -> None:
+    clip = min((shared / "golden" / "videos").glob("*.mp4"), key=lambda file: file.stat().st_size)
+    words = ["score", str(clip), "--prompt", "a fox " * 2500, "--plugin", "videoscore", "--weights", str(checkpoint)]
+    words += ["--weights", f"templates={templates}", "--device", "cpu", "--dtype", "float32", "--format", "json"]
+    words += ["--option", "num_frames=2"]
+    code = main(words)
+    printed = capfd.readouterr()
+    (row,) = json.loads(printed.out)
+    if code == 0:  # by how many tokens this checkpoint's tokenizer makes of it
+        assert "tokens; the model was trained on at most 4096" in printed.err
+        assert row["scores"]["overall"] is not None
+    else:
+        assert "the prompt is too long" in row["error"]
 
 
 @pytest.mark.shared

@@ -257,7 +257,8 @@ class VideoReward(RewardModel):
         if settings.norm is not None:
             mean, std = np.array([settings.norm[d] for d in settings.dimensions]).T
             values = (raw - mean) / std
-        return Scores(self._columns(values, settings), self._columns(raw, settings))
+        notes = [_length_note(length, settings.trained_length) for length in lengths]
+        return Scores(self._columns(values, settings), self._columns(raw, settings), notes)
 
     def _columns(self, rated: np.ndarray, settings: Settings) -> np.ndarray:
         columns = dict(zip(settings.dimensions, rated.T, strict=True))
@@ -283,6 +284,10 @@ def token_groups(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
         group.append(position)
     if group:
         yield group
+
+
+def _length_note(tokens: int, trained: int) -> str:
+    return "" if tokens <= trained else f"{tokens} tokens; the model was trained on at most {trained}"
 
 
 def _advice(bytes_each: int) -> str:

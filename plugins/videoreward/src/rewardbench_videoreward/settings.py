@@ -18,6 +18,9 @@ POOLING = ("special", "last", "mean")
 POINTS = Sampling("windows", count=24, fps=8.0, multiple=6, rounding="half-even")
 """``multi_pts``: four times six neighbouring frames of the clip at 8 frames a second."""
 
+TRAINED_LENGTH = 6144
+"""Most tokens of a sequence in VideoAlign's published training, where ``training_args`` does not say."""
+
 
 @dataclass(frozen=True)
 class Lora:
@@ -53,6 +56,7 @@ class Settings:
         spec: the frames to read.
         norm: mean and standard deviation of every dimension, None where raw scores are reported.
         loss: the training objective.
+        trained_length: most tokens of a sequence in training.
     """
 
     base: str
@@ -67,6 +71,7 @@ class Settings:
     spec: FrameSpec
     norm: Mapping[str, tuple[float, float]] | None
     loss: str
+    trained_length: int
 
 
 def reward_token(dimension: str) -> str:
@@ -107,6 +112,7 @@ def read_settings(config: Mapping[str, Any], options: Mapping[str, str], preset:
         spec=frame_spec(data, options, preset, source),
         norm=_norm(config.get("inference_config"), dimensions, source) if flag(options, "norm", True) else None,
         loss=str(model.get("loss_type", "regular")),
+        trained_length=int((config.get("training_args") or {}).get("max_length") or TRAINED_LENGTH),
     )
 
 
