@@ -17,7 +17,8 @@ import pytest
 pytestmark = pytest.mark.system
 
 RUN = ("run", "--plugin", "animereward")
-BUILT_IN = {"animereward", "clip", "random", "scores", "verdicts"}
+MODELS = {"animereward", "videoreward", "videoscore", "visionreward", "lift", "judge", "vbench", "clip", "aesthetic"}
+BUILT_IN = MODELS | {"random", "scores", "verdicts"}
 
 
 def test_the_wheel_holds_the_packages_and_what_they_need(installed: Any) -> None:
