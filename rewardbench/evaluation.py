@@ -133,6 +133,21 @@ def _own_score(label: str, card: RewardCard, dimensions: Sequence[str]) -> str |
     return own
 
 
+FEW_CLUSTERS = 10
+"""Below this many clusters a bootstrap interval says little: drawn from two, it can have no width at all."""
+
+
+def cluster_column(benchmark: Benchmark, asked: str) -> str:
+    """The column that clusters are taken from: as asked, but ``cluster`` where no pair has a prompt to go by."""
+    if (
+        asked == "prompt"
+        and "cluster" in benchmark.columns
+        and not any(c.prompt.strip() for c in benchmark.comparisons)
+    ):
+        return "cluster"
+    return asked
+
+
 def clusters_of(benchmark: Benchmark, column: str, warnings: list[str]) -> list[str]:
     """Cluster of every pair: its value in ``column``, its own pair id where that is empty (and a warning).
 
@@ -149,6 +164,15 @@ def clusters_of(benchmark: Benchmark, column: str, warnings: list[str]) -> list[
         its = "its" if without == 1 else "each its"
         warnings.append(f"{pairs} no {column}: {its} own cluster, so intervals may be too narrow")
     return [value if value.strip() else c.pair_id for value, c in zip(values, comparisons, strict=True)]
+
+
+def too_few_clusters(clusters: Sequence[str], column: str) -> str | None:
+    """A warning where intervals cannot be trusted, else None."""
+    count = len(set(clusters))
+    if count >= FEW_CLUSTERS:
+        return None
+    named = "1 cluster" if count == 1 else f"{count} clusters"
+    return f"{named} by {column}: too few for intervals, which may be far too narrow; take no ▲ or ▼ at its word"
 
 
 def label_scores(

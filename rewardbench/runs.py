@@ -24,6 +24,7 @@ from rewardbench.errors import InputError, PluginError
 from rewardbench.evaluation import (
     Labelled,
     Row,
+    cluster_column,
     clusters_of,
     label_scores,
     label_verdicts,
@@ -31,6 +32,7 @@ from rewardbench.evaluation import (
     measure,
     pick_rows,
     read_pairs_table,
+    too_few_clusters,
     write_pairs,
 )
 from rewardbench.jobs import TABLE_PLUGINS, model_jobs, table_jobs
@@ -45,6 +47,7 @@ from rewardbench.results import (
     write_result,
 )
 from rewardbench.runfolder import (
+    RUN_FILE,
     STORE_FILE,
     RowRecord,
     RunRecord,
@@ -290,7 +293,9 @@ def _run_one(
     warnings: list[str] = []
     cards = [(job.label, job.model.card, job.dimensions) for job in jobs]
     rows = pick_rows(benchmark, cards, settings.score_map)
-    clusters = clusters_of(benchmark, settings.cluster, warnings)
+    cluster = cluster_column(benchmark, settings.cluster)
+    clusters = clusters_of(benchmark, cluster, warnings)
+    warnings += filter(None, [too_few_clusters(clusters, cluster)])
     slices = slice_columns(benchmark, settings.slices)
     listeners = Listeners(load_registry().manager, progress.message)
     with open_folder(folder, _identity(benchmark, jobs)), ScoreStore(folder / STORE_FILE) as store:
@@ -320,7 +325,7 @@ def _run_one(
                 labels_by=benchmark.labels_by,
             ),
             rows=[RowRecord(**asdict(row)) for row in rows],
-            cluster=settings.cluster,
+            cluster=cluster,
             bootstrap=settings.bootstrap,
             seed=settings.seed,
             tie_threshold=settings.tie_threshold,
@@ -331,10 +336,21 @@ def _run_one(
                 update={**where, "dtype": settings.dtype}
             ),
         )
+        _say_what_is_replaced(folder, record, progress)
         write_run(folder, record)
         outcome = _derive(folder, record, labelled, progress)
         listeners.tell("rewardbench_run_end", result=outcome.result)
     return outcome
+
+
+def _say_what_is_replaced(folder: Path, record: RunRecord, progress: Progress) -> None:
+    """One folder holds one result; another map in the same folder takes the place of the earlier one."""
+    if not (folder / RUN_FILE).is_file():
+        return
+    earlier = read_run(folder)
+    if earlier.rows != record.rows:
+        rows = ", ".join(f"{row.label}={row.score}" for row in earlier.rows)
+        progress.message(f"the earlier result in {folder} ({rows}) is replaced; pass --out to keep both")
 
 
 def _score(

@@ -73,9 +73,24 @@ def test_a_score_that_is_not_there_names_the_nearest(refused: Refused, table, tm
 def test_a_score_that_is_its_own_label_is_warned_of(table, tmp_path: Path, capfd) -> None:
     file = table("A B tie A", [1, 0, 1, 1], [0, 1, 1, 0])
     assert main(run_scores(file, tmp_path / "out")) == 0
-    (warning,) = read_result(tmp_path / "out" / "result.json").warnings
+    few, warning = read_result(tmp_path / "out" / "result.json").warnings
+    assert few.startswith("4 clusters by prompt: too few for intervals")
     assert "agrees with label 'vote' on every one of 3 decided pairs" in warning
-    assert warning in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert warning in said
+    assert few in said
+    assert "is replaced" not in said
+
+
+def test_another_map_in_the_same_folder_says_what_it_replaces(tmp_path: Path, capfd) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text("prompt,vote,kind,m_A,m_B\np0,A,B,1,0\np1,B,B,0,1\np2,tie,A,1,1\n")
+    first = run_scores(str(file), tmp_path / "out")
+    for _ in range(2):
+        assert main(first) == 0
+        assert "is replaced" not in capfd.readouterr().err  # the same map gives the same result
+    assert main(["kind=m" if word == "vote=m" else word for word in first]) == 0
+    assert "(vote=m) is replaced; pass --out to keep both" in capfd.readouterr().err
 
 
 def test_a_text_column_is_no_score(refused: Refused, table, tmp_path: Path) -> None:

@@ -13,12 +13,14 @@ from rewardbench.benchmark import Benchmark, Comparison, read_pairs
 from rewardbench.errors import InputError
 from rewardbench.evaluation import (
     Row,
+    cluster_column,
     clusters_of,
     label_scores,
     label_verdicts,
     measure,
     pick_rows,
     read_pairs_table,
+    too_few_clusters,
     write_pairs,
 )
 from rewardbench.runs import RunSettings, rebuild_report, run_benchmark
@@ -107,6 +109,23 @@ def test_clusters(tmp_path: Path, benchmark: Benchmark) -> None:
     assert clusters_of(read_pairs(file), "prompt", warnings) == ["0", "1"]
     assert "every pair is its own cluster" in warnings[0]
     assert len(warnings) == 1
+
+
+def test_pairs_without_prompts_go_by_their_cluster_column(tmp_path: Path, benchmark: Benchmark) -> None:
+    file = tmp_path / "made.csv"
+    file.write_text("video_a,video_b,cluster,label_X\na.mp4,b.mp4,c0,A\nb.mp4,a.mp4,c0,B\nc.mp4,d.mp4,c1,B\n")
+    made = read_pairs(file)
+    assert cluster_column(made, "prompt") == "cluster"
+    assert clusters_of(made, "cluster", []) == ["c0", "c0", "c1"]
+    assert cluster_column(made, "video_a") == "video_a"
+    assert cluster_column(benchmark, "prompt") == "prompt"
+
+
+@pytest.mark.parametrize(("count", "warns"), [(1, True), (9, True), (10, False)])
+def test_few_clusters_are_warned_of(count: int, warns: bool) -> None:
+    warning = too_few_clusters([str(i % count) for i in range(40)], "prompt")
+    assert (warning is not None) == warns
+    assert warning is None or warning.startswith("1 cluster by" if count == 1 else "9 clusters by")
 
 
 def test_pairs_without_a_prompt_are_no_cluster_of_their_own(tmp_path: Path) -> None:

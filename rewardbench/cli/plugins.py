@@ -156,6 +156,8 @@ def _finite(value: float) -> float | None:
 def _describe(key: str, value: Any) -> list[str]:
     """Lines of one fact: a block for dimensions, inputs and tables, else one line."""
     title = f"{key.replace('_', ' ')}:"
+    if key == "native_tie_rule" and value is None:
+        value = "none is published"
     if key == "dimensions":
         return [title, *(f"  {_describe_dimension(d)}" for d in value)]
     if key == "inputs":

@@ -57,7 +57,9 @@ class LinearAesthetic(RewardModel):
         code_licence="Apache-2.0",
         weights_licence="that of the named weights (LAION's heads: MIT)",
         citation="Schuhmann et al. 2022, LAION-5B; github.com/LAION-AI/aesthetic-predictor",
-        notes="Sees single frames: motion and time are invisible to it, and it does not read the prompt. The head fits "
+        evaluation_rules={"any benchmark": "none is published for this model: the one score answers every label"},
+        notes="Parameters and memory are those of the named weights. "
+        "Sees single frames: motion and time are invisible to it, and it does not read the prompt. The head fits "
         "only the image tower it was trained on. No weights are shipped or downloaded.",
     )
     _architecture: Architecture | None = None

@@ -62,6 +62,8 @@ CARD = RewardCard(
     code_licence="Apache-2.0",
     weights_licence="Apache-2.0",
     citation="structure: Zhu et al., Aligning Anime Video Generation with Human Feedback, 2025, arXiv:2504.10044",
+    parameters=879_686,
+    evaluation_rules={"anime-probe": "each dimension answers the label of its name; docs/animereward-mini.md"},
     notes=(
         "mini is not the released AnimeReward model and was not trained on human ratings: it tells known faults apart, "
         "not taste. text_video abstains on captions outside the drawn world's grammar, image_video without a "

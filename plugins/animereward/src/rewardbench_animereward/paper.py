@@ -68,7 +68,7 @@ CARD = replace(
     ),
     notes=(
         "No weights of the paper's appeal head are published, so no number of the paper can be reproduced with this "
-        "preset. " + RELEASED.notes
+        "preset. Parameters are those of the released parts plus a SigLIP model of your own. " + RELEASED.notes
     ),
 )
 

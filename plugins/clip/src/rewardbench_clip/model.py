@@ -48,7 +48,9 @@ class ClipSimilarity(RewardModel):
         weights_licence="that of the named weights",
         citation="Radford et al. 2021, Learning Transferable Visual Models From Natural Language Supervision; "
         "Hessel et al. 2021, CLIPScore",
-        notes="Sees single frames: motion and time are invisible to it. Prompts longer than the model's context are "
+        evaluation_rules={"any benchmark": "none is published for this model: the one score answers every label"},
+        notes="Parameters and memory are those of the named weights. "
+        "Sees single frames: motion and time are invisible to it. Prompts longer than the model's context are "
         "cut, and the clip's note says so. No weights are shipped or downloaded.",
     )
     _architecture: Architecture | None = None

@@ -59,7 +59,9 @@ CARD = RewardCard(
     ),
     sources=SOURCES,
     notes=(
-        "dynamic_degree rewards motion and temporal_flickering rewards stillness: neither is a quality alone; "
+        "parameters and memory depend on the dimensions asked for (each part is below 1 GB of weights, except "
+        "human_action's 1.2 GB); dynamic_degree rewards motion and temporal_flickering rewards "
+        "stillness: neither is a quality alone; "
         f"decoding is vbench's own (OpenCV, decord); {len([m for m in MEASURES if m.barred])} dimensions cannot be "
         "computed here and say why when asked for"
     ),

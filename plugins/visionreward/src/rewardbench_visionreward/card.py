@@ -115,6 +115,7 @@ CHAT = replace(
         "Another model than the published one answers; a system message of ours asks it for yes or no in lower case.",
     ),
     sources=(),
-    notes="The published questions and weights with a model of your own of the Qwen2-VL family (Qwen2-VL, Qwen2.5-VL). "
+    notes="Parameters and memory are those of the named weights. "
+    "The published questions and weights with a model of your own of the Qwen2-VL family (Qwen2-VL, Qwen2.5-VL). "
     "The weights were fitted to the published model's answers, so scores are not comparable with its.",
 )
