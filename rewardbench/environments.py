@@ -29,6 +29,7 @@ from typing import Any
 from rewardbench.cache import cache_folder
 from rewardbench.errors import InputError, PluginError
 from rewardbench.installer import Uv
+from rewardbench.locks import try_lock, wait_for_lock
 from rewardbench.scoring.process import Interpreter
 from rewardbench.scoring.progress import Progress
 from rewardbench_plugin.card import RewardCard
@@ -240,18 +241,11 @@ def _remove_unfinished(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _lock(path: Path, recipe: Recipe, progress: Progress) -> Iterator[None]:
-    """Hold the lock of one environment; the system lets go of it when a process ends, however it ends."""
+    """Hold the lock of one environment."""
     with open(path, "a", encoding="utf-8") as stream:
-        try:
-            import fcntl
-        except ImportError:  # a platform without advisory locks
-            yield
-            return
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(stream):
             progress.message(f"{recipe.plugin}: waiting for another process that builds its environment")
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            wait_for_lock(stream)
         yield
 
 

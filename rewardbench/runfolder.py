@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import rewardbench
 from rewardbench.environments import packages_of, recipe_of
 from rewardbench.errors import InputError
+from rewardbench.locks import try_lock
 from rewardbench.results import BenchmarkRecord, CostRecord, DimensionRecord, PluginRecord, Provenance
 from rewardbench.scoring.plan import Job
 from rewardbench_plugin.clip import FrameSpec
@@ -74,7 +75,8 @@ def open_folder(folder: Path, identity: dict[str, Any]) -> Iterator[Path]:
             f"the output folder {folder} cannot be written ({error.strerror}); choose another with --out"
         ) from None
     with lock:
-        _lock(lock.fileno(), folder)
+        if not try_lock(lock):
+            raise InputError(f"another rewardbench process is at work in {folder}; wait for it or choose another --out")
         started = folder / "identity.json"
         if not started.exists():
             write_text(started, json.dumps(identity, indent=1) + "\n")
@@ -108,19 +110,6 @@ def _same_names(known: dict[str, Any], identity: dict[str, Any]) -> bool:
         return [p[0] for p in of.get("plugins", [])], (of.get("benchmark") or ["?"])[0]
 
     return bool(names(known) == names(identity))
-
-
-def _lock(descriptor: int, folder: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # a platform without advisory locks
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(
-            f"another rewardbench process is at work in {folder}; wait for it or choose another --out"
-        ) from None
 
 
 def write_text(path: Path, text: str) -> None:

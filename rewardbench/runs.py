@@ -6,20 +6,18 @@ command goes on where it was stopped and ``rebuild_report`` needs no GPU.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import re
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rewardbench.benchmark import Benchmark, check_matching, load_benchmark, slice_columns
-from rewardbench.cache import cache_folder
+from rewardbench.clip_scores import engine_settings
 from rewardbench.errors import InputError, PluginError
 from rewardbench.evaluation import (
     Labelled,
@@ -57,11 +55,11 @@ from rewardbench.runfolder import (
     read_run,
     write_run,
 )
-from rewardbench.scoring.engine import EngineSettings, Session
+from rewardbench.scoring.engine import Session
 from rewardbench.scoring.plan import Job, check_inputs
 from rewardbench.scoring.progress import Progress, Silent
 from rewardbench.scoring.scorer import Pair, Scorer
-from rewardbench.scoring.store import Score, ScoreStore
+from rewardbench.scoring.store import ScoreStore
 from rewardbench.scoring.table import (
     ClipScores,
     PairMargin,
@@ -70,7 +68,6 @@ from rewardbench.scoring.table import (
     write_comparisons,
     write_scores,
 )
-from rewardbench_plugin.clip import Clip
 
 SCORES_FILE = "scores.parquet"
 COMPARISONS_FILE = "comparisons.parquet"
@@ -79,7 +76,6 @@ RESULT_FILE = "result.json"
 ENGINES = ("local",)
 DEFAULT_BENCHMARK = "anime-probe"
 SOME_FAILED = 3
-MOST_NOTES_SAID = 10
 
 ScoreMap = tuple[tuple[str, str], ...]
 
@@ -120,25 +116,6 @@ class RunSettings:
     score_timeout: float = 600.0
     batch_size: int | None = None
     workers: int | None = None
-    command: str = ""
-
-
-@dataclass(frozen=True)
-class ScoreSettings:
-    """Everything ``rewardbench score`` can be told."""
-
-    clips: Sequence[Clip]
-    plugin: str
-    weights: Mapping[str, str] = field(default_factory=dict)
-    options: Mapping[str, str] = field(default_factory=dict)
-    dimensions: tuple[str, ...] | None = None
-    device: str = "auto"
-    dtype: str | None = None
-    decode_timeout: float = 120.0
-    score_timeout: float = 600.0
-    batch_size: int | None = None
-    workers: int | None = None
-    seed: int = 0
     command: str = ""
 
 
@@ -365,7 +342,7 @@ def _score(
     progress: Progress,
 ) -> tuple[list[Labelled], list[Session | None]]:
     """Bring the store up to date, write the score tables, and join scores and labels."""
-    engine = _engine_settings(settings, folder / "logs")
+    engine = engine_settings(settings, folder / "logs")
     listeners = Listeners(load_registry().manager, progress.message)
     models = [i for i, job in enumerate(jobs) if not job.is_judge]
     judges = [i for i, job in enumerate(jobs) if job.is_judge]
@@ -397,18 +374,6 @@ def _score(
             column = jobs[row.job].dimensions.index(row.score)
             labelled.append(label_scores(row, benchmark, scores[row.job], column, clusters, slices))
     return labelled, sessions
-
-
-def _engine_settings(settings: RunSettings | ScoreSettings, logs: Path | None) -> EngineSettings:
-    return EngineSettings(
-        workers=settings.workers or min(os.cpu_count() or 1, 16),
-        device=settings.device,
-        dtype=settings.dtype,
-        batch_size=settings.batch_size,
-        decode_timeout=settings.decode_timeout,
-        score_timeout=settings.score_timeout,
-        log_folder=logs,
-    )
 
 
 def _cost(
@@ -490,100 +455,3 @@ def rebuild_report(folder: Path, progress: Progress | None = None) -> RunOutcome
     record = read_run(folder)
     rows = [Row(**row.model_dump()) for row in record.rows]
     return _derive(folder, record, read_pairs_table(folder / PAIRS_FILE, rows), progress or Silent())
-
-
-def score_clips(settings: ScoreSettings, progress: Progress | None = None) -> list[dict[str, Any]]:
-    """Score clips that have no labels; rows ``{video, prompt, scores{}, raw{}, error}`` in the order given.
-
-    Raises:
-        InputError: the command or its input is wrong.
-        PluginError: the plugin cannot be used.
-    """
-    return score_clips_in_session(settings, progress)[0]
-
-
-def score_clips_in_session(
-    settings: ScoreSettings, progress: Progress | None = None
-) -> tuple[list[dict[str, Any]], Session | None]:
-    """The same rows, and how they were computed: device and packages; None where every score was stored before."""
-    progress = progress or Silent()
-    (job,) = model_jobs(
-        [settings.plugin],
-        weights=settings.weights,
-        options=settings.options,
-        dimensions=settings.dimensions,
-        dtype=settings.dtype,
-        seed=settings.seed,
-    )
-    if job.is_judge:
-        raise InputError(f"plugin {job.label!r} compares two clips; it cannot score one")
-    clips = {clip.clip_id: clip for clip in settings.clips}
-    check_inputs([job], clips.values(), "the clips given")
-    listeners = Listeners(load_registry().manager, progress.message)
-    with unfinished_store(job, clips.values()) as store, tempfile.TemporaryDirectory() as logs:
-        scorer = Scorer([job], store, _engine_settings(settings, Path(logs)), progress, listeners)
-        (session,) = scorer.score_clips(clips)
-        _say_notes(scorer, clips.values(), progress)
-        return [_scored_row(scorer, clip) for clip in clips.values()], session
-
-
-def _say_notes(scorer: Scorer, clips: Iterable[Clip], progress: Progress) -> None:
-    """What the model says of its scores, one line for each distinct note of a clip: those on missing scores first."""
-    missing: list[str] = []
-    others: list[str] = []
-    for clip in clips:
-        scores = list(_scores_of(scorer, clip).values())
-        abstained = dict.fromkeys(s.note for s in scores if s.note and s.value is None)
-        name = clip.metadata.get("name", clip.video)
-        missing += [f"{name}: {note}" for note in abstained]
-        others += [
-            f"{name}: {note}" for note in dict.fromkeys(s.note for s in scores if s.note) if note not in abstained
-        ]
-    lines = missing + others
-    for line in lines[:MOST_NOTES_SAID]:
-        progress.message(line)
-    if len(lines) > MOST_NOTES_SAID:
-        progress.message(f"… and {len(lines) - MOST_NOTES_SAID:,} more notes")
-
-
-def _scores_of(scorer: Scorer, clip: Clip) -> dict[str, Score]:
-    """Stored scores by dimension."""
-    (job,) = scorer.jobs
-    content = scorer.contents.of(clip, job)
-    if content is None:
-        return {}
-    keys = {d: job.score_key(d, content[0], clip, content[1]) for d in job.dimensions}
-    return {d: score for d, key in keys.items() if (score := scorer.store.score(key)) is not None}
-
-
-def _scored_row(scorer: Scorer, clip: Clip) -> dict[str, Any]:
-    """What ``rewardbench score`` says of one clip."""
-    found = _scores_of(scorer, clip)
-    return {
-        "video": clip.metadata.get("name", clip.video),
-        "prompt": clip.prompt,
-        "scores": {d: s.value for d, s in found.items()},
-        "raw": {d: s.raw for d, s in found.items()},
-        "error": None if found else scorer.failures.of(0, clip.clip_id) or "not scored",
-    }
-
-
-@contextlib.contextmanager
-def unfinished_store(job: Job, clips: Iterable[Clip]) -> Iterator[ScoreStore]:
-    """A store in the cache for one list of clips: kept if the command is stopped, removed when it is through.
-
-    The same command then goes on where it was. Where the cache cannot be written, scores are held in memory.
-    """
-    state = [job.fingerprint, job.dimensions, [(clip.video, clip.prompt, clip.image) for clip in clips]]
-    digest = hashlib.sha256(json.dumps(state).encode()).hexdigest()
-    kept = cache_folder() / "unfinished" / f"{digest}.sqlite"
-    path: Path | None = kept
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.touch()
-    except OSError:
-        path = None
-    with ScoreStore(path) as store:
-        yield store
-    if path is not None:
-        path.unlink(missing_ok=True)

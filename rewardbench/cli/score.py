@@ -56,7 +56,7 @@ def score(
     options_read = options.read_options(option, trust_remote_code=trust_remote_code)
     wanted = _read_clips(clips) if clips is not None else clips_of_files(files or [], prompt, image)
 
-    from rewardbench.runs import ScoreSettings, score_clips
+    from rewardbench.clip_scores import ScoreSettings, score_clips
 
     limits = {"decode_timeout": decode_timeout, "score_timeout": score_timeout}
     given: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}

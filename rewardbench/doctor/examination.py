@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rewardbench.clip_scores import ScoreSettings, score_clips_in_session
 from rewardbench.doctor.bundle import altered, bundled_clips
 from rewardbench.doctor.references import TOLERANCE, Reference, find_reference
 from rewardbench.errors import InputError, PluginError
 from rewardbench.jobs import model_jobs
 from rewardbench.registry import find_reward
 from rewardbench.runfolder import PACKAGES
-from rewardbench.runs import ScoreSettings, score_clips_in_session
 from rewardbench.scoring.engine import Session
 from rewardbench.scoring.plan import Job
 from rewardbench.scoring.progress import Progress, Silent
@@ -173,17 +173,18 @@ def _precision(dtype: str | None, session: Session) -> str:
 def _check_scores(settings: ScoreSettings, found: Examination, progress: Progress) -> Session | None:
     """Load, score all clips in one batch, then one by one: the numbers must not depend on company."""
     try:
-        together, session = score_clips_in_session(settings, progress)
+        together, session = score_clips_in_session(settings, progress, resume=False)
     except (InputError, PluginError) as error:
         found.add("loading", FAULT, str(error))
         return None
     failed = [f"{row['video']}: {row['error']}" for row in together if row["error"]]
-    if failed or session is None:
-        found.add("scores", FAULT, failed[0] if failed else "scores of an unfinished examination were in the way")
+    if failed:
+        found.add("scores", FAULT, failed[0])
         return None
+    assert session is not None, "nothing was stored before"
     found.add("loading", OK, "loaded; the plugin found no key missing and none left over")
     found.scores = {str(row["video"]): dict(row["scores"]) for row in together}
-    rows, _ = score_clips_in_session(replace(settings, batch_size=1), progress)
+    rows, _ = score_clips_in_session(replace(settings, batch_size=1), progress, resume=False)
     alone = {str(row["video"]): dict(row["scores"]) for row in rows}
     worst, where = largest_difference(found.scores, alone)
     limit = TOLERANCE[_precision(settings.dtype, session)]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rewardbench.cache import cache_folder
 from rewardbench.errors import InputError
+from rewardbench.locks import wait_for_lock
 from rewardbench.synth.plan import PROBE_VERSION, VARIANTS, Cluster, plan_clusters, plan_pairs
 from rewardbench.synth.recipes import FPS, render
 from rewardbench.synth.world import draw_first_frame
@@ -189,13 +190,8 @@ def _building(home: Path, name: str) -> Iterator[Path]:
     """The folder a set is built in, held by one process at a time; a run that was cut off goes on where it was."""
     building = home / f".building-{name}"
     building.mkdir(exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # no advisory locks on this system: the same files are written, at worst twice
-        yield building
-        return
     with (home / f".lock-{name}").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        wait_for_lock(lock)
         building.mkdir(exist_ok=True)
         try:
             yield building

@@ -135,7 +135,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             {"video": "b.mp4", "prompt": None, "scores": {}, "raw": {}, "error": "b.mp4: is empty"},
         ]
 
-    monkeypatch.setattr("rewardbench.runs.score_clips", score_clips)
+    monkeypatch.setattr("rewardbench.clip_scores.score_clips", score_clips)
     return settings_seen
 
 

@@ -107,8 +107,8 @@ def test_altered_clips_are_found(tmp_path, monkeypatch) -> None:
 def test_scores_that_depend_on_company_are_a_fault(monkeypatch) -> None:
     real = examination.score_clips_in_session
 
-    def by_batch(settings, progress):
-        rows, session = real(settings, progress)
+    def by_batch(settings, progress, *, resume):
+        rows, session = real(settings, progress, resume=resume)
         for row in rows:
             row["scores"]["overall"] += 0.1 * (settings.batch_size == 1)
         return rows, session

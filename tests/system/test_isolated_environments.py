@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from rewardbench import environments, installer
+from rewardbench.clip_scores import ScoreSettings, score_clips
 from rewardbench.errors import PluginError
-from rewardbench.runs import ScoreSettings, score_clips
 from rewardbench.scoring.progress import Silent
 from rewardbench_plugin import Clip
 

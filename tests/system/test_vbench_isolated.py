@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import rewardbench
+from rewardbench.clip_scores import ScoreSettings, score_clips
 from rewardbench.environments import ensure, recipe_of
-from rewardbench.runs import ScoreSettings, score_clips
 from rewardbench.scoring.process import Interpreter
 from rewardbench.scoring.progress import Silent
 from rewardbench.video import write_video
