@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 
 _MODULES = (
     "aliases",
+    "align",
     "benchmark",
     "errors",
     "fetching",

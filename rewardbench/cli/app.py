@@ -12,7 +12,20 @@ from typing import Annotated
 
 import typer
 
-from rewardbench.cli import benchmarks, doctor, environments, nameclash, output, plugins, report, run, score, train
+from rewardbench.cli import (
+    align,
+    benchmarks,
+    doctor,
+    environments,
+    nameclash,
+    output,
+    pairs,
+    plugins,
+    report,
+    run,
+    score,
+    train,
+)
 from rewardbench.cli.light import keep_texts_as_they_are
 from rewardbench.errors import RewardbenchError
 
@@ -35,7 +48,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Measure video reward models against human preferences.",
+    help="Measure video reward models against human preferences, and align video generators with them.",
     epilog="Exit codes: 0 done; 1 a check found a fault; 2 the command or its input is wrong; 3 finished, but some "
     "clips failed; 70 a bug of rewardbench; 130 interrupted.",
 )
@@ -43,9 +56,11 @@ app.command("run", short_help="Score the clips of a benchmark and compare with i
 app.command("score", short_help="Score video files with one reward model.")(score.score)
 app.command("report", short_help="Rebuild result and page of a run from its scores.")(report.report)
 app.command("train", short_help="Train a reward model on preferences or ratings.")(train.train)
+app.command("align", short_help="Make a video generator better by a reward plugin.")(align.align)
 app.command("doctor", short_help="Is this install giving a model's own numbers?")(doctor.doctor)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(benchmarks.app, name="benchmarks")
+app.add_typer(pairs.app, name="pairs")
 app.add_typer(environments.app, name="environments")
 
 
@@ -80,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _invoke(words)
         output.flush()
     except KeyboardInterrupt:
-        resumes = "; the same command goes on where it stopped" if words[:1] == ["run"] else ""
+        resumes = "; the same command goes on where it stopped" if words[:1] in (["run"], ["align"]) else ""
         output.error_line(f"{PROGRAM}: interrupted{resumes}")
         return EXIT_INTERRUPTED
     except Exception as error:  # the last line of defence: whatever it is becomes one sentence

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import platform
@@ -47,15 +46,12 @@ def train(
         callbacks: further callbacks of transformers' Trainer.
 
     Raises:
-        InputError: something about settings, data or base model, in one sentence; a missing peft or accelerate;
-            ``out`` holds another run.
+        InputError: something about settings, data or base model, in one sentence; ``out`` holds
+            another run.
         ClipError: a clip of the table cannot be read.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("train runs in one process on one device; start it without torchrun or accelerate launch")
-    _require("accelerate", "the Trainer")
-    if settings.language == "lora":
-        _require("peft", "LoRA (--language lora)")
     training, validation = _read(settings)
     record = settings.record() | {"data_sha256": training.sha256, "validation_sha256": validation.sha256}
     record["base_sha256"] = hash_path(str(settings.base)) if settings.base.exists() else ""
@@ -172,11 +168,6 @@ def _claim(settings: TrainingSettings, record: dict[str, Any]) -> None:
         raise InputError(f"{settings.out} exists and holds no training run; use another --out")
     settings.out.mkdir(parents=True, exist_ok=True)
     _write_json(path, record)
-
-
-def _require(package: str, purpose: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise InputError(f"{purpose} needs {package}, which is not installed: pip install 'rewardbench-video[train]'")
 
 
 def _versions() -> dict[str, str]:

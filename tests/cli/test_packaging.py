@@ -87,7 +87,7 @@ def test_no_version_is_held_back() -> None:
 def test_each_plugin_s_own_package_declares_the_same_entry_point(plugin: Path) -> None:
     own = tomllib.loads((plugin / "pyproject.toml").read_text(encoding="utf-8"))
     entry_points = own["project"]["entry-points"]["rewardbench"]
-    assert entry_points == {plugin.name: f"rewardbench_{plugin.name}"}
+    assert entry_points == {plugin.name: f"rewardbench_{plugin.name.replace('-', '_')}"}
     assert PROJECT["project"]["entry-points"]["rewardbench"][plugin.name] == entry_points[plugin.name]
     assert (plugin / "README.md").read_text(encoding="utf-8").splitlines()[0].endswith(plugin.name)
     ours = {path.name for path in packaged()}

@@ -11,7 +11,18 @@ from safetensors import safe_open
 from rewardbench.registry import find_reward, instantiate
 from rewardbench_plugin.card import RewardCard
 
-MODELS = ("aesthetic", "animereward", "clip", "judge", "lift", "vbench", "videoreward", "videoscore", "visionreward")
+MODELS = (
+    "aesthetic",
+    "animereward",
+    "clip",
+    "drawn-rules",
+    "judge",
+    "lift",
+    "vbench",
+    "videoreward",
+    "videoscore",
+    "visionreward",
+)
 PRESETS = [(name, preset) for name in MODELS for preset in (find_reward(name).presets or {"": ""})]
 
 
@@ -38,7 +49,7 @@ def test_nothing_is_left_open(name: str, preset: str) -> None:
 
 @pytest.mark.parametrize(("name", "preset"), PRESETS)
 def test_presets_of_published_models_say_which_side_they_follow(name: str, preset: str) -> None:
-    if name in ("aesthetic", "clip") or preset == "mini":
+    if name in ("aesthetic", "clip", "drawn-rules") or preset == "mini":
         assert card(name, preset).deviations == ()  # nothing published to deviate from
     else:
         assert card(name, preset).deviations

@@ -199,20 +199,6 @@ def test_a_folder_with_other_files_is_refused(settings, tmp_path):
         train(settings(out=tmp_path))
 
 
-@pytest.mark.parametrize("package", ["peft", "accelerate"])
-def test_a_missing_package_is_one_sentence(settings, monkeypatch, package):
-    monkeypatch.setattr(training_module.importlib.util, "find_spec", lambda name: None if name == package else object())
-    with pytest.raises(
-        InputError, match=rf"needs {package}, which is not installed: pip install 'rewardbench-video\[train\]'"
-    ):
-        train(settings())
-
-
-def test_lora_is_all_that_peft_is_needed_for(settings, monkeypatch):
-    monkeypatch.setattr(training_module.importlib.util, "find_spec", lambda name: None if name == "peft" else object())
-    assert train(settings(language="frozen", epochs=1))["steps"] == 5
-
-
 def test_several_processes_are_refused(settings, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="runs in one process"):

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.system
 
 RUN = ("run", "--plugin", "animereward")
 MODELS = {"animereward", "videoreward", "videoscore", "visionreward", "lift", "judge", "vbench", "clip", "aesthetic"}
-BUILT_IN = MODELS | {"random", "scores", "verdicts"}
+BUILT_IN = MODELS | {"drawn-rules", "random", "scores", "verdicts"}
 
 
 def test_the_wheel_holds_the_packages_and_what_they_need(installed: Any) -> None:
@@ -27,7 +27,11 @@ def test_the_wheel_holds_the_packages_and_what_they_need(installed: Any) -> None
         metadata = next(wheel.read(name).decode() for name in names if name.endswith(".dist-info/METADATA"))
         sizes = {info.filename: info.file_size for info in wheel.infolist()}
     tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
-    assert tops == {"rewardbench", "rewardbench_plugin", *(f"rewardbench_{name}" for name in BUILT_IN)}
+    assert tops == {
+        "rewardbench",
+        "rewardbench_plugin",
+        *(f"rewardbench_{name.replace('-', '_')}" for name in BUILT_IN),
+    }
     assert {"rewardbench/py.typed", "rewardbench_plugin/py.typed"} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     weights = [name for name in names if name.endswith(".safetensors")]

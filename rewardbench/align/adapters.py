@@ -1,0 +1,174 @@
+"""LoRA on a family's network, and who the policy is compared with."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from rewardbench.align.families.base import VideoFamily
+from rewardbench.align.recipe import Recipe
+from rewardbench.errors import InputError
+
+POLICY, REFERENCE = "default", "reference"
+"""Names of the adapter that learns, and of the one that a ``frozen_adapter`` or ``ema`` reference is made of."""
+
+
+def attach(family: VideoFamily, recipe: Recipe, start: Path | None = None) -> None:
+    """Make the network trainable as the recipe says; parameters that learn are float32.
+
+    Args:
+        family: its ``transformer`` is changed in place.
+        recipe: ``tuning``, ``lora_rank``, ``lora_alpha``, ``reference``, ``seed``.
+        start: folder of a LoRA to start from; a new one if None. A new LoRA changes nothing until it has learnt: its B
+            is 0.
+
+    Raises:
+        InputError: the LoRA does not fit the network.
+    """
+    network = family.transformer
+    if recipe.tuning == "full":
+        if start is not None:
+            raise InputError("a LoRA to start from needs tuning lora")
+        network.requires_grad_(True)
+        network.float()
+        return
+    from peft import LoraConfig
+
+    network.requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        if start is None:
+            config = LoraConfig(
+                r=recipe.lora_rank, lora_alpha=recipe.lora_alpha, target_modules=list(family.adapter_targets)
+            )
+            network.add_adapter(config, adapter_name=POLICY)
+        else:
+            load_adapter(family, start, POLICY)
+        if recipe.reference in ("frozen_adapter", "ema") and recipe.compares:
+            with warnings.catch_warnings():  # a second adapter is what is wanted
+                warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute in the model")
+                network.add_adapter(copy.deepcopy(network.peft_config[POLICY]), adapter_name=REFERENCE)
+            mine, theirs = adapter_parameters(network, POLICY), adapter_parameters(network, REFERENCE)
+            with torch.no_grad():
+                for name, parameter in theirs.items():
+                    parameter.copy_(mine[name])
+    activate(network, POLICY)
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def load_adapter(family: VideoFamily, folder: Path, name: str) -> None:
+    """Load a LoRA that diffusers' pipelines (or we) wrote, strictly.
+
+    Raises:
+        InputError: there is none, or its tensors do not fit this network.
+    """
+    from diffusers.utils import logging as diffusers_logging
+
+    network = family.transformer
+    path = folder / "pytorch_lora_weights.safetensors"
+    if not path.is_file():
+        raise InputError(f"{folder} has no pytorch_lora_weights.safetensors to start from")
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            keys = list(file.keys())
+    except Exception as error:
+        raise InputError(f"{path} cannot be read as safetensors: {error}") from error
+    prefix = "transformer." if all(k.startswith("transformer.") for k in keys) else None
+    level = diffusers_logging.get_verbosity()
+    try:
+        diffusers_logging.set_verbosity_error()
+        network.load_lora_adapter(
+            str(folder), prefix=prefix, adapter_name=name, weight_name=path.name, local_files_only=True
+        )
+    except (ValueError, RuntimeError, KeyError) as error:
+        raise InputError(f"the LoRA {path} does not fit this generator: {str(error).splitlines()[0]}") from error
+    finally:
+        diffusers_logging.set_verbosity(level)
+    loaded = len(adapter_parameters(network, name)) if name in getattr(network, "peft_config", {}) else 0
+    wanted = sum(1 for k in keys if ".lora_" in k)
+    if loaded != wanted:
+        raise InputError(
+            f"the LoRA {path} does not fit this generator: {wanted} tensors in the file, {loaded} places in the network"
+        )
+
+
+def adapter_parameters(network: nn.Module, name: str) -> dict[str, nn.Parameter]:
+    """Parameters of one adapter, by a name that is the same for every adapter."""
+    mark = f".{name}."
+    return {key.replace(mark, "."): p for key, p in network.named_parameters() if ".lora_" in key and mark in key}
+
+
+def activate(network: nn.Module, name: str) -> None:
+    """Compute with one adapter; only the policy's learns."""
+    network.set_adapter(name)  # type: ignore[operator]
+    for key, parameter in network.named_parameters():
+        if ".lora_" in key:
+            parameter.requires_grad_(f".{POLICY}." in key)
+
+
+class Reference:
+    """Who the policy is compared with; ``with reference.active(network) as other:`` gives it, without gradients."""
+
+    def __init__(self, family: VideoFamily, recipe: Recipe) -> None:
+        self.mode = recipe.reference
+        self._decay, self._every = recipe.ema_decay, recipe.ema_every
+        self._plain = family.transformer
+        self._lora = recipe.tuning == "lora"
+        self._copy: nn.Module | None = None
+        if self.mode == "frozen_copy" or (self.mode == "ema" and not self._lora):
+            self._copy = copy.deepcopy(family.transformer).eval().requires_grad_(False)
+
+    @contextlib.contextmanager
+    def active(self, network: nn.Module) -> Iterator[nn.Module]:
+        """The network to ask. ``network`` is the policy as it is asked (wrapped or not); it is as before afterwards."""
+        with torch.no_grad():
+            if self._copy is not None:
+                yield self._copy
+                return
+            try:
+                if self.mode == "adapter_off":
+                    self._plain.disable_adapters()
+                else:
+                    self._plain.set_adapter(REFERENCE)
+                yield self._plain
+            finally:
+                if self.mode == "adapter_off":
+                    self._plain.enable_adapters()
+                activate(self._plain, POLICY)
+
+    def after_step(self, step: int) -> None:
+        """The EMA reference moves: parameter by parameter, so under LoRA it is A and B that are averaged, not B·A."""
+        if self.mode != "ema" or step % self._every:
+            return
+        with torch.no_grad():
+            for mine, theirs in self._pairs():
+                theirs.lerp_(mine.to(theirs.dtype), 1.0 - self._decay)
+
+    def _pairs(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        if self._copy is not None:
+            return list(zip(self._plain.parameters(), self._copy.parameters(), strict=True))
+        theirs = adapter_parameters(self._plain, REFERENCE)
+        return [(p, theirs[name]) for name, p in adapter_parameters(self._plain, POLICY).items()]
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What has moved since the start: nothing but for ``ema``."""
+        if self.mode != "ema":
+            return {}
+        return {str(i): theirs.detach().cpu().clone() for i, (_, theirs) in enumerate(self._pairs())}
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        if self.mode != "ema":
+            return
+        with torch.no_grad():
+            for i, (_, theirs) in enumerate(self._pairs()):
+                theirs.copy_(state[str(i)])

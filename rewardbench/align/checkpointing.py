@@ -1,0 +1,53 @@
+"""Checkpointing of activations: whole blocks, or blocks whose attention outputs are kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+
+from rewardbench.align.families.base import VideoFamily
+
+KEPT = (
+    torch.ops.aten._scaled_dot_product_flash_attention.default,
+    torch.ops.aten._scaled_dot_product_efficient_attention.default,
+    torch.ops.aten._scaled_dot_product_cudnn_attention.default,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
+    torch.ops.aten._scaled_dot_product_attention_math.default,
+)
+"""What ``selective`` keeps: attention's output and log-sum-exp, the dearest to compute and small to keep."""
+
+
+def _policy(context: Any, operation: Any, *arguments: Any, **named: Any) -> CheckpointPolicy:
+    return CheckpointPolicy.MUST_SAVE if operation in KEPT else CheckpointPolicy.PREFER_RECOMPUTE
+
+
+def apply(family: VideoFamily, mode: str) -> None:
+    """Wrap every block of the family's network; ``none`` changes nothing. Wrapped once, a block stays wrapped.
+
+    It acts only where gradients are computed, whether the network is in train mode or not.
+    """
+    if mode == "none":
+        return
+    for block in family.blocks(family.transformer):
+        if not hasattr(block, "_plain_forward"):
+            _wrap(block, mode)
+
+
+def _wrap(block: nn.Module, mode: str) -> None:
+    plain = block.forward
+    context: Any = {} if mode == "full" else {"context_fn": _contexts}
+
+    def forward(*arguments: Any, **named: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return plain(*arguments, **named)
+        return checkpoint(plain, *arguments, use_reentrant=False, **context, **named)
+
+    block._plain_forward = plain  # type: ignore[assignment]
+    block.forward = forward
+
+
+def _contexts() -> Any:
+    return create_selective_checkpoint_contexts(_policy)

@@ -1,0 +1,71 @@
+"""Base against aligned generator: paired over prompts that neither was trained on, from the same noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class Change:
+    """How one judge's dimension changed.
+
+    Attributes:
+        base, aligned: means over prompts that both have a score for.
+        difference, difference_ci95: mean of the paired differences, with its 95 % percentile bootstrap over prompts.
+        standardised: difference over the standard deviation of base between prompts.
+        win_rate, win_rate_ci95: share of prompts where the aligned clips score higher; equal ones count one half.
+        n: prompts compared; ``abstained``: prompts left out because one side has no score.
+    """
+
+    base: float
+    aligned: float
+    difference: float
+    difference_ci95: tuple[float, float]
+    standardised: float
+    win_rate: float
+    win_rate_ci95: tuple[float, float]
+    n: int
+    abstained: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare(base: Mapping[str, float], aligned: Mapping[str, float], *, seed: int = 0) -> Change | None:
+    """The change from base to aligned, by prompt; None where no prompt has both.
+
+    Args:
+        base, aligned: prompt id to score; NaN abstains.
+        seed: of the bootstrap.
+    """
+    both = [(base[p], aligned[p]) for p in base if p in aligned]
+    pairs = np.array([pair for pair in both if not np.isnan(pair).any()], dtype=np.float64).reshape(-1, 2)
+    if len(pairs) == 0:
+        return None
+    gain = pairs[:, 1] - pairs[:, 0]
+    won = np.where(gain > 0, 1.0, np.where(gain == 0, 0.5, 0.0))
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(len(pairs), size=(DRAWS, len(pairs)))
+    spread = float(pairs[:, 0].std(ddof=1)) if len(pairs) > 1 else 0.0
+    return Change(
+        base=float(pairs[:, 0].mean()),
+        aligned=float(pairs[:, 1].mean()),
+        difference=float(gain.mean()),
+        difference_ci95=_interval(gain[drawn].mean(1)),
+        standardised=float(gain.mean()) / spread if spread > 0 else float("nan"),
+        win_rate=float(won.mean()),
+        win_rate_ci95=_interval(won[drawn].mean(1)),
+        n=len(pairs),
+        abstained=len(both) - len(pairs),
+    )
+
+
+def _interval(draws: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,45 @@
+"""What a run would do and need, said before it starts: clips, steps, strength of the pull, memory."""
+
+from __future__ import annotations
+
+import math
+
+from rewardbench.align.alignment import load_generator, split_prompts
+from rewardbench.align.judging import facts_of
+from rewardbench.align.losses import effective_beta
+from rewardbench.align.memory import available, check_fits, estimate
+from rewardbench.align.settings import TOY_EVALUATION_PROMPTS, TOY_PROMPTS, AlignSettings
+
+
+def describe_run(settings: AlignSettings) -> list[str]:
+    """Lines for the terminal.
+
+    Raises:
+        InputError: what the run itself would refuse at its start, too little memory among it.
+    """
+    recipe = settings.recipe
+    facts_of(settings.judge)
+    family = load_generator(settings)
+    if settings.prompts is None:
+        learn = settings.prompt_count or TOY_PROMPTS
+        check = settings.evaluation_count or TOY_EVALUATION_PROMPTS
+    else:
+        sides = split_prompts(settings, family.needs_image)
+        learn, check = len(sides[0]), len(sides[1])
+    elements = math.prod(family.latent_shape)
+    lines = [
+        f"generator: {settings.model}, clips of {family.clip.frames} frames, {family.clip.width}x{family.clip.height}, "
+        f"{elements:,} latent elements each",
+        f"judge: {settings.judge.label}; held out: {', '.join(j.plugin for j in settings.held_out) or 'none'}",
+        f"to sample: {learn * recipe.samples_per_prompt * recipe.rounds:,} clips of {learn} prompts to learn on, "
+        f"{2 * check:,} of {check} prompts to compare on, {settings.sampling.steps} steps each",
+        f"to train: {recipe.steps} steps of {recipe.batch_size} examples, {recipe.tuning}, {recipe.algorithm}",
+    ]
+    if recipe.compares:
+        beta = effective_beta(recipe.beta, scale=recipe.scale, reduction=recipe.reduction, elements=elements)
+        lines.append(f"effective beta: {beta.per_sample:g} per sample, {beta.per_element:.3g} per element")
+    if recipe.algorithm != "flow-nrg":
+        needed = estimate(family, recipe)
+        lines.append(needed.describe())
+        check_fits(needed, available(next(family.transformer.parameters()).device))
+    return lines

@@ -1,0 +1,156 @@
+"""Scores of sampled clips by reward plugins, through ``rewardbench score``'s engine, and the reward made of them."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rewardbench.align.samples import Sample
+from rewardbench.clip_scores import ScoreSettings, score_clips
+from rewardbench.errors import InputError
+from rewardbench.jobs import model_jobs
+from rewardbench.scoring.progress import Progress
+from rewardbench.tables import read_table
+from rewardbench_plugin.card import RewardCard
+from rewardbench_plugin.clip import Clip
+
+Scores = dict[str, dict[str, float]]
+"""Dimension to clip id to score; NaN where the judge abstained or failed."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A reward plugin as it is asked.
+
+    Attributes:
+        plugin: ``NAME`` or ``NAME:PRESET``.
+        mix: weight of every dimension that makes the reward; they need not sum to 1. One dimension is ``{name: 1}``.
+        weights, options: as ``rewardbench score`` takes them.
+    """
+
+    plugin: str
+    mix: Mapping[str, float] = field(default_factory=lambda: {"overall": 1.0})
+    weights: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """``animereward:overall``, or ``animereward:3*smoothness+5*motion``."""
+        if len(self.mix) == 1:
+            return f"{self.plugin}:{next(iter(self.mix))}"
+        return f"{self.plugin}:" + "+".join(f"{w:g}*{d}" for d, w in self.mix.items())
+
+
+@dataclass(frozen=True)
+class JudgeFacts:
+    """What a judge's card says.
+
+    Attributes:
+        dimensions: all it offers, with +1 where higher is better, else -1.
+        reward_range: lowest and highest reward, or None where a dimension of the mix declares no finite range.
+    """
+
+    dimensions: Mapping[str, float]
+    reward_range: tuple[float, float] | None
+
+
+def card_of(
+    plugin: str, weights: Mapping[str, str] | None = None, options: Mapping[str, str] | None = None
+) -> RewardCard:
+    """The card of a plugin that scores single clips.
+
+    Raises:
+        InputError: a pairwise judge, or choices it does not take.
+    """
+    (job,) = model_jobs([plugin], weights=weights or {}, options=options or {}, dimensions=None, dtype=None, seed=0)
+    if job.is_judge:
+        raise InputError(f"{plugin} compares two clips; aligning needs a plugin that scores one")
+    return job.model.card
+
+
+def facts_of(judge: Judge) -> JudgeFacts:
+    """Read the judge's card; loads no weights.
+
+    Raises:
+        InputError: the mix names a dimension it does not have, or weighs nothing; see also :func:`card_of`.
+    """
+    cards = {d.name: d for d in card_of(judge.plugin, judge.weights, judge.options).dimensions}
+    unknown = [d for d in judge.mix if d not in cards]
+    if unknown:
+        raise InputError(f"{judge.plugin} has no dimension {unknown[0]!r}; there are {', '.join(cards)}")
+    if not judge.mix or min(judge.mix.values()) < 0 or not sum(judge.mix.values()) > 0:
+        raise InputError(f"weights of {judge.plugin}'s dimensions are not negative and not all 0")
+    signs = {name: 1.0 if d.higher_is_better else -1.0 for name, d in cards.items()}
+    total = sum(judge.mix.values())
+    low = high = 0.0
+    for name, weight in judge.mix.items():
+        ends = sorted((signs[name] * cards[name].low, signs[name] * cards[name].high))
+        low, high = low + weight * ends[0] / total, high + weight * ends[1] / total
+    finite = math.isfinite(low) and math.isfinite(high)
+    return JudgeFacts(signs, (low, high) if finite else None)
+
+
+def reward_of(judge: Judge, facts: JudgeFacts, scores: Scores) -> dict[str, float]:
+    """The weighted mean of the judge's dimensions, by clip, higher is better; NaN where one of them is."""
+    total = sum(judge.mix.values())
+    clips = scores[next(iter(judge.mix))]
+    return {c: sum(w * facts.dimensions[d] * scores[d][c] for d, w in judge.mix.items()) / total for c in clips}
+
+
+def score_samples(
+    samples: Sequence[Sample],
+    judge: Judge,
+    path: Path,
+    *,
+    dimensions: Sequence[str] | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Scores:
+    """Scores of clips, from ``path`` where they stand there already, else scored and written there.
+
+    Args:
+        samples: the clips.
+        judge: who scores.
+        path: .csv with ``clip_id``, ``error`` and one column a dimension.
+        dimensions: all of the judge's if None.
+        device: for the judge.
+        progress: of the scoring engine.
+
+    Raises:
+        InputError: the judge scored no clip; the reason of the first is given.
+    """
+    wanted = tuple(dimensions or facts_of(judge).dimensions)
+    if path.exists():
+        return _read(path, samples, wanted)
+    clips = [Clip(s.clip_id, s.video, s.prompt.text, s.prompt.image, {"name": s.clip_id}) for s in samples]
+    rows = score_clips(
+        ScoreSettings(
+            clips, judge.plugin, weights=judge.weights, options=judge.options, dimensions=wanted, device=device
+        ),
+        progress,
+    )
+    failed = [row["error"] for row in rows if row["error"]]
+    if len(failed) == len(rows):
+        raise InputError(f"{judge.plugin} scored none of the {len(rows)} clips: {failed[0]}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with open(partial, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["clip_id", *wanted, "error"])
+        for s, row in zip(samples, rows, strict=True):
+            values = [row["scores"].get(d) for d in wanted]
+            writer.writerow([s.clip_id, *("" if v is None else repr(float(v)) for v in values), row["error"] or ""])
+    os.replace(partial, path)
+    return _read(path, samples, wanted)
+
+
+def _read(path: Path, samples: Sequence[Sample], wanted: Sequence[str]) -> Scores:
+    columns, rows = read_table(path)
+    by_id = {row["clip_id"]: row for row in rows}
+    if any(d not in columns for d in wanted) or any(s.clip_id not in by_id for s in samples):
+        raise InputError(f"{path} holds scores of other clips or dimensions; remove it to score again")
+    return {d: {s.clip_id: float(by_id[s.clip_id][d] or "nan") for s in samples} for d in wanted}

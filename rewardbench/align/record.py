@@ -1,0 +1,110 @@
+"""``result.json`` of an alignment: what was done, what changed, and what it was done with."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rewardbench
+from rewardbench.align.losses import effective_beta
+from rewardbench.align.samples import Sample
+from rewardbench.align.training import read_log
+from rewardbench.tables import read_table
+
+if TYPE_CHECKING:
+    from rewardbench.align.alignment import Alignment
+    from rewardbench.align.monitors import Alarm
+
+SCHEMA = "rewardbench.align/1"
+_PACKAGES = ("torch", "diffusers", "peft", "accelerate", "transformers")
+
+
+def write_result(
+    run: Alignment,
+    changes: Mapping[str, Any],
+    base: Sequence[Sample],
+    aligned: Sequence[Sample],
+    alarm: Alarm | None,
+    *,
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write and return it.
+
+    Args:
+        run: the alignment that ended.
+        changes: ``judge:dimension`` to :class:`rewardbench.align.comparison.Change` as a dict, or None.
+        base, aligned: clips of the evaluation prompts, in the same order.
+        alarm: of the monitor, if any.
+        extra: further entries (guidance).
+    """
+    s, recipe = run.settings, run.recipe
+    elements = 1
+    for n in run.family.latent_shape:
+        elements *= n
+    beta = None
+    if recipe.compares:
+        found = effective_beta(recipe.beta, scale=recipe.scale, reduction=recipe.reduction, elements=elements)
+        beta = {**asdict(found), "elements": elements}
+    rounds = [run.out / f"round-{n + 1}" for n in range(recipe.rounds)]
+    result: dict[str, Any] = {
+        "schema": SCHEMA,
+        "algorithm": recipe.algorithm,
+        "preset": s.preset,
+        "recipe": recipe.as_dict(),
+        "effective_beta": beta,
+        "generator": {"model": s.model, **run.family.describe()},
+        "optimised": s.judge.label,
+        "held_out": [judge.plugin for judge in s.held_out],
+        "prompts": {"learned_on": len(run.prompts), "compared_on": len(run.evaluation)},
+        "pairs": [_pairs(folder) for folder in rounds],
+        "training": [read_log(folder / "train") for folder in rounds],
+        "changes": dict(changes),
+        "alarm": None if alarm is None else alarm.as_dict(),
+        "clips": [
+            {
+                "prompt_id": b.prompt.prompt_id,
+                "prompt": b.prompt.text,
+                "image": os.path.relpath(b.prompt.image, run.out) if b.prompt.image else None,
+                "base": os.path.relpath(b.video, run.out),
+                "aligned": os.path.relpath(a.video, run.out),
+            }
+            for b, a in zip(base, aligned, strict=True)
+        ],
+        **(extra or {}),
+        "provenance": {
+            "rewardbench": rewardbench.__version__,
+            "python": platform.python_version(),
+            **{name: _version(name) for name in _PACKAGES},
+            "device": s.device,
+            "dtype": s.dtype,
+            "processes": run.process.num_processes,
+            "command": s.command,
+        },
+    }
+    if run.process.is_main_process:
+        partial = run.out / ".result.partial"
+        partial.write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
+        os.replace(partial, run.out / "result.json")
+    return result
+
+
+def _pairs(folder: Path) -> dict[str, Any]:
+    """How many pairs a round had, and their gaps."""
+    table = folder.parent / f"{folder.name}-pairs.csv"
+    if not table.exists():
+        return {"n": None, "gaps": []}
+    _, rows = read_table(table)
+    return {"n": len(rows), "gaps": [float(row["gap"]) for row in rows if row["gap"]]}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

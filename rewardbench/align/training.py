@@ -1,0 +1,407 @@
+"""The loop: batches in a fixed order, one loss, one optimiser step, and a state that goes on exactly where it stopped.
+
+`accelerate` is the engine: the same code runs in one process, under DDP, FSDP2 and DeepSpeed. Everything random in a
+step follows from the seed, the pair and its visit (see :func:`rewardbench.align.objective.make_batch`), so the position
+in the data is the step's number, and N processes see the batches that one sees.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from rewardbench.align import checkpointing
+from rewardbench.align.adapters import POLICY, Reference, adapter_parameters
+from rewardbench.align.families.base import VideoFamily
+from rewardbench.align.latent_cache import LatentCache
+from rewardbench.align.objective import Batch, errors, make_batch, step_loss
+from rewardbench.align.pairs import PreferencePair
+from rewardbench.align.phases import Phases, forward_flops, peak_flops
+from rewardbench.align.recipe import Recipe
+from rewardbench.align.sampling import seed_of
+from rewardbench.errors import CheckFailed, InputError
+
+KEPT_STATES = 2
+LOG_FILE = "log.jsonl"
+_POLICY_FILE = "policy.safetensors"
+
+
+class Trainer:
+    """Trains a family's network (LoRA attached, see :func:`rewardbench.align.adapters.attach`) on pairs.
+
+    Args:
+        family: its ``transformer`` learns in place.
+        recipe: checked.
+        pairs, weights: what is learned from; weights by pair id, or empty.
+        cache: opened; latents and conditions of the pairs' clips.
+        folder: states, log and reference errors go there; a run that was stopped goes on from it.
+        first_step: number of the step before the first of this round (rounds share one optimiser and one count).
+        save_every: steps between states.
+        log_every: steps between lines of the log; each is a mean over these steps.
+    """
+
+    def __init__(
+        self,
+        family: VideoFamily,
+        recipe: Recipe,
+        pairs: Sequence[PreferencePair],
+        weights: dict[str, float],
+        cache: LatentCache,
+        folder: Path,
+        *,
+        save_every: int = 100,
+        log_every: int = 10,
+    ) -> None:
+        from accelerate import Accelerator
+
+        self.family, self.recipe, self.pairs, self.weights, self.cache = family, recipe, list(pairs), weights, cache
+        self.folder, self.save_every, self.log_every = folder, save_every, log_every
+        self.accelerator = Accelerator(
+            mixed_precision=recipe.precision, cpu=next(family.transformer.parameters()).device.type == "cpu"
+        )
+        world = self.accelerator.num_processes
+        if recipe.batch_size % world:
+            raise InputError(f"batch_size {recipe.batch_size} cannot be shared by {world} processes")
+        self._share = recipe.batch_size // world
+        if recipe.micro_batch_size and self._share % recipe.micro_batch_size:
+            raise InputError(
+                f"micro_batch_size {recipe.micro_batch_size} does not divide a process's {self._share} pairs"
+            )
+        self.reference = Reference(family, recipe) if recipe.compares else None
+        checkpointing.apply(family, recipe.checkpointing)
+        family.transformer.train()
+        learning = [p for p in family.transformer.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(
+            learning,
+            lr=recipe.learning_rate,
+            betas=(recipe.adam_beta1, recipe.adam_beta2),
+            eps=recipe.adam_epsilon,
+            weight_decay=recipe.weight_decay,
+        )
+        self.network, self.optimizer = self.accelerator.prepare(family.transformer, optimizer)
+        self._learning = learning
+        self.step = 0
+        self.phases = Phases(self.accelerator.device)
+        self._reference_errors: dict[tuple[str, int], Tensor] = {}
+        self.accelerator.register_for_checkpointing(_Position(self))
+        if recipe.tuning == "lora":
+            self.accelerator.register_save_state_pre_hook(self._save_adapter)
+            self.accelerator.register_load_state_pre_hook(self._load_adapter)
+        self._order_of: tuple[int, list[int]] = (-1, [])
+        self.bound: dict[str, float] = {}
+
+    # ------------------------------------------------------------------ order of the data
+
+    def batch_at(self, step: int) -> list[tuple[PreferencePair, int]]:
+        """The global batch of a step as (pair, draw), the same in every process."""
+        size, n = self.recipe.batch_size, len(self.pairs)
+        batch = []
+        for position in range(step * size, (step + 1) * size):
+            epoch, place = divmod(position, n)
+            pair = self.pairs[self._order(epoch)[place]]
+            draws = self.recipe.draws_per_pair
+            batch.append((pair, epoch % draws if draws else epoch))
+        return batch
+
+    def _order(self, epoch: int) -> list[int]:
+        if self._order_of[0] != epoch:
+            generator = torch.Generator().manual_seed(seed_of(self.recipe.seed, "order", epoch))
+            self._order_of = (epoch, torch.randperm(len(self.pairs), generator=generator).tolist())
+        return self._order_of[1]
+
+    def _weights(self, batch: Sequence[tuple[PreferencePair, int]]) -> dict[str, float]:
+        """Weights of a global batch, normalised as the recipe says."""
+        r = self.recipe
+        if not self.weights:
+            return {}
+        found = {p.pair_id: self.weights[p.pair_id] for p, _ in batch}
+        normalize = r.weight_normalize if r.algorithm == "flow-rwr" else r.gap_normalize
+        if normalize == "none":
+            return found
+        mean = sum(self.weights[p.pair_id] for p, _ in batch) / len(batch)
+        return {k: w / mean for k, w in found.items()} if mean > 0 else found
+
+    # ------------------------------------------------------------------ one step
+
+    def _micro_batches(self, step: int) -> Iterator[Batch]:
+        whole = self.batch_at(step)
+        weights = self._weights(whole)
+        rank = self.accelerator.process_index
+        mine = whole[rank * self._share : (rank + 1) * self._share]
+        size = self.recipe.micro_batch_size or self._share
+        for start in range(0, self._share, size):
+            with self.phases.timed("data"):
+                part = mine[start : start + size]
+                batch = make_batch(self.family, self.recipe, self.cache, part, weights, self.accelerator.device)
+            self._examples = part
+            yield batch
+
+    def train_step(self) -> dict[str, Tensor]:
+        """One optimiser step; scalars for the log, not yet read from the device.
+
+        Raises:
+            CheckFailed: the loss or its gradient is not finite; nothing was changed.
+        """
+        r, accelerator = self.recipe, self.accelerator
+        rate = learning_rate(r, self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        parts = self._share // (r.micro_batch_size or self._share)
+        values: dict[str, Tensor] = {}
+        for number, batch in enumerate(self._micro_batches(self.step)):
+            with self._synchronised(number == parts - 1):
+                found = self._backward(batch, 1.0 / parts)
+            for name, value in found.items():
+                values[name] = values.get(name, 0.0) + value.float() / parts
+        with self.phases.timed("optimiser"):
+            limit = r.max_grad_norm if r.max_grad_norm > 0 else math.inf
+            norm = accelerator.clip_grad_norm_(self._learning, limit)
+            norm = torch.as_tensor(float("nan") if norm is None else norm).detach()
+            if not bool(torch.isfinite(norm)) or not bool(torch.isfinite(values["loss"])):
+                self.optimizer.zero_grad()
+                raise CheckFailed(self._diverged())
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.step += 1
+            if self.reference is not None:
+                self.reference.after_step(self.step)
+        values |= {"gradient_norm": norm.cpu(), "clipped": (norm > limit).float().cpu()}
+        return values
+
+    def _synchronised(self, last: bool) -> Any:
+        import contextlib
+
+        return contextlib.nullcontext() if last else self.accelerator.no_sync(self.network)
+
+    def _backward(self, batch: Batch, share: float) -> dict[str, Tensor]:
+        reference = self._reference_of(batch) if self.recipe.compares else None
+        if self.recipe.low_memory and batch.sides > 1:
+            return self._backward_apart(batch, reference, share)
+        with self.phases.timed("forward"):
+            policy = errors(self.family, self.network, batch, self.recipe)
+            found = step_loss(policy, reference, batch, self.recipe)
+        with self.phases.timed("backward"):
+            self.accelerator.backward(found.loss * share)
+        return found.values
+
+    def _backward_apart(self, batch: Batch, reference: Tensor | None, share: float) -> dict[str, Tensor]:
+        """Side by side: the loss needs one number of each row, so all are asked without gradients first; then each side
+        goes through again with the derivative by its own errors. Exact, for one more forward and half the memory."""
+        sides = [batch.side(n) for n in range(batch.sides)]
+        with self.phases.timed("forward"), torch.no_grad():
+            policy = torch.cat([errors(self.family, self.network, side, self.recipe) for side in sides])
+        with torch.enable_grad():
+            policy = policy.detach().requires_grad_()
+            found = step_loss(policy, reference, batch, self.recipe)
+            (slope,) = torch.autograd.grad(found.loss, policy)
+        for n, side in enumerate(sides):
+            with self._synchronised(n == len(sides) - 1):
+                with self.phases.timed("forward"):
+                    again = errors(self.family, self.network, side, self.recipe)
+                with self.phases.timed("backward"):
+                    rows = slice(n * batch.size, (n + 1) * batch.size)
+                    self.accelerator.backward((again * slope[rows]).sum() * share)
+        return found.values
+
+    def _reference_of(self, batch: Batch) -> Tensor:
+        if self._reference_errors:
+            rows = torch.stack([self._reference_errors[(p.pair_id, draw)] for p, draw in self._examples], 1)
+            return rows.flatten().to(self.accelerator.device)
+        assert self.reference is not None
+        with self.phases.timed("reference"), self.reference.active(self.network) as other:
+            sides = [batch.side(n) for n in range(batch.sides)] if self.recipe.low_memory else [batch]
+            return torch.cat([errors(self.family, other, side, self.recipe) for side in sides])
+
+    def cache_reference(self, until: int) -> None:
+        """Compute the reference's errors of every (pair, draw) that steps up to ``until`` visit, or read them."""
+        path = self.folder / "reference.safetensors"
+        if not self.recipe.cache_reference:
+            return
+        visits = list(dict.fromkeys((p.pair_id, d) for s in range(until) for p, d in self.batch_at(s)))
+        known = load_file(path) if path.exists() else {}
+        keys = {v: f"{v[0]}#{v[1]}" for v in visits}
+        missing = [v for v in visits if keys[v] not in known]
+        by_id = {p.pair_id: p for p in self.pairs}
+        assert self.reference is not None
+        for start in range(0, len(missing), self._share):
+            part = [(by_id[pair_id], draw) for pair_id, draw in missing[start : start + self._share]]
+            batch = make_batch(self.family, self.recipe, self.cache, part, {}, self.accelerator.device)
+            with self.phases.timed("reference"), self.reference.active(self.network) as other:
+                found = errors(self.family, other, batch, self.recipe).reshape(batch.sides, batch.size).cpu()
+            known |= {keys[(p.pair_id, d)]: found[:, i].contiguous() for i, (p, d) in enumerate(part)}
+        if missing and self.accelerator.is_main_process:
+            save_file(known, str(path) + ".partial")
+            os.replace(str(path) + ".partial", path)
+        self._reference_errors = {v: known[keys[v]] for v in visits}
+
+    # ------------------------------------------------------------------ the loop
+
+    def train(self, until: int, *, advance: Callable[[int], None] = lambda n: None) -> None:
+        """Train to step ``until``, from the newest state of the folder.
+
+        Raises:
+            CheckFailed: the loss diverged; the last good state stays.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.resume()
+        advance(self.step)
+        self.cache_reference(until)
+        if self.step < until and not self.bound:
+            self._measure_bound()
+        sums: dict[str, float] = {}
+        count = 0
+        while self.step < until:
+            for name, value in self.train_step().items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+            count += 1
+            if self.step % self.log_every == 0 or self.step == until:
+                self._log({name: value / count for name, value in sums.items()}, count)
+                sums, count = {}, 0
+            if self.step % self.save_every == 0 or self.step == until:
+                self.save()
+            advance(1)
+
+    def _log(self, means: dict[str, float], count: int) -> None:
+        reduced = {
+            name: float(self.accelerator.reduce(torch.tensor(value, device=self.accelerator.device), "mean"))
+            for name, value in sorted(means.items())
+        }
+        seconds = {name: round(value / count, 4) for name, value in self.phases.take().items()}
+        total = sum(seconds.values())
+        line: dict[str, Any] = {"step": self.step, **reduced, "seconds": seconds}
+        if self.bound and total > 0:
+            line["arithmetic_share"] = round(self.bound["seconds_per_step"] / total, 4)
+        line["learning_rate"] = learning_rate(self.recipe, self.step - 1)
+        if self.accelerator.is_main_process:
+            with open(self.folder / LOG_FILE, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line) + "\n")
+
+    def _measure_bound(self) -> None:
+        """Seconds that the arithmetic of a step would take at the device's own speed of matrix products: forward once
+        for the policy and once for a live reference, backward twice the forward (three times with full checkpointing).
+        """
+        batch = make_batch(
+            self.family, self.recipe, self.cache, self.batch_at(self.step)[:1], {}, self.accelerator.device
+        )
+        plain = self.family.transformer
+        one = forward_flops(lambda: errors(self.family, plain, batch, self.recipe)) * self._share
+        live = self.recipe.compares and not self.recipe.cache_reference
+        lora = self.recipe.tuning == "lora"
+        units = 1.0 + (1.0 if live else 0.0) + (1.0 if lora else 2.0)
+        units += {"none": 0.0, "full": 1.0, "selective": 0.6}[self.recipe.checkpointing] + float(self.recipe.low_memory)
+        dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.recipe.precision]
+        peak = peak_flops(self.accelerator.device, dtype)
+        self.bound = {
+            "forward_flops": one,
+            "forwards_per_step": units,
+            "peak_flops": peak,
+            "seconds_per_step": one * units / peak,
+        }
+
+    # ------------------------------------------------------------------ states
+
+    def save(self) -> Path:
+        """Write a state to go on from; all or nothing. Older ones are removed."""
+        target = self.folder / "states" / f"step-{self.step:08d}"
+        partial = target.with_name(f".{target.name}.partial")
+        if self.accelerator.is_main_process:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.save_state(str(partial), safe_serialization=True)
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(partial, target)
+            for old in states(self.folder)[:-KEPT_STATES]:
+                shutil.rmtree(old)
+        self.accelerator.wait_for_everyone()
+        return target
+
+    def resume(self) -> None:
+        """Load the newest state, if there is one, and cut the log back to it."""
+        found = states(self.folder)
+        if found:
+            self.accelerator.load_state(str(found[-1]))
+        if self.accelerator.is_main_process:
+            _cut_log(self.folder / LOG_FILE, self.step)
+        self.accelerator.wait_for_everyone()
+
+    def _save_adapter(self, models: list[nn.Module], weights: list[dict[str, Tensor]], folder: str) -> None:
+        if self.accelerator.is_main_process:
+            mine = adapter_parameters(self.family.transformer, POLICY)
+            save_file({k: p.detach().cpu().contiguous() for k, p in mine.items()}, Path(folder) / _POLICY_FILE)
+        while weights:
+            weights.pop()
+
+    def _load_adapter(self, models: list[nn.Module], folder: str) -> None:
+        found = load_file(Path(folder) / _POLICY_FILE)
+        mine = adapter_parameters(self.family.transformer, POLICY)
+        if found.keys() != mine.keys():
+            raise InputError(f"{folder} is the state of another network or LoRA; choose another --out")
+        with torch.no_grad():
+            for name, parameter in mine.items():
+                parameter.copy_(found[name])
+        while models:
+            models.pop()
+
+    def _diverged(self) -> str:
+        found = states(self.folder)
+        kept = f"the last good state is {found[-1]}" if found else "there is no state yet"
+        return (
+            f"the loss is not finite at step {self.step + 1}; {kept}; lower learning_rate or beta, or clip at a "
+            "smaller max_grad_norm"
+        )
+
+
+class _Position:
+    """Step and moved reference, as accelerate saves and loads them."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+
+    def state_dict(self) -> dict[str, Any]:
+        reference = self._trainer.reference.state() if self._trainer.reference is not None else {}
+        return {"step": self._trainer.step, "reference": reference}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._trainer.step = state["step"]
+        if self._trainer.reference is not None:
+            self._trainer.reference.load_state(state["reference"])
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Of the step after ``step`` steps: linear warm-up, then constant or a half cosine to 0 at the last step."""
+    warm = min(1.0, (step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
+    if recipe.schedule == "constant":
+        return recipe.learning_rate * warm
+    return recipe.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / recipe.steps)))
+
+
+def states(folder: Path) -> list[Path]:
+    """Complete states of a training folder, oldest first."""
+    return sorted((folder / "states").glob("step-*"))
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """Lines of a training log."""
+    path = folder / LOG_FILE
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Remove lines of steps that were not saved; they will be made again."""
+    lines = [json.dumps(line) for line in read_log(path.parent) if line["step"] <= step]
+    if path.exists():
+        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")

@@ -1,0 +1,110 @@
+"""What is known of a run while it learns: its judges' readings, and whether they say that the reward is hacked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+
+from rewardbench.align.judging import Judge, JudgeFacts, facts_of, reward_of, score_samples
+from rewardbench.align.monitors import Alarm, AlarmRule, Paired, Reading, read_alarm
+from rewardbench.align.samples import Sample, read_samples, table_of
+from rewardbench.align.settings import AlignSettings
+from rewardbench.align.training import read_log
+
+ByPrompt = dict[str, float]
+
+
+def judge_scores(
+    samples: Sequence[Sample], judge: Judge, facts: JudgeFacts, scores: Mapping[str, Mapping[str, float]]
+) -> dict[str, ByPrompt]:
+    """The judge's reward and each of its dimensions (higher is better), as mean over a prompt's clips, by prompt."""
+    found = {judge.label: reward_of(judge, facts, dict(scores))}  # type: ignore[arg-type]
+    for dimension, sign in facts.dimensions.items():
+        found[f"{judge.plugin}:{dimension}"] = {clip: sign * v for clip, v in scores[dimension].items()}
+    return {name: _per_prompt(samples, values) for name, values in found.items()}
+
+
+def _per_prompt(samples: Sequence[Sample], scores: Mapping[str, float]) -> ByPrompt:
+    groups: dict[str, list[float]] = {}
+    for s in samples:
+        groups.setdefault(s.prompt.prompt_id, []).append(scores[s.clip_id])
+    return {prompt: float(np.mean(values)) for prompt, values in groups.items()}
+
+
+def readings(out: Path, settings: AlignSettings) -> list[Reading]:
+    """One reading for every set of clips that the policy made, in the order of steps; each against base, by prompt."""
+    folder = out / "evaluate"
+    base = folder / "base"
+    if not table_of(base).exists():
+        return []
+    looks = [(_step(p), p) for p in folder.glob("step-*") if p.is_dir() and table_of(p).exists()]
+    if table_of(folder / "aligned").exists():
+        looks.append((settings.recipe.steps, folder / "aligned"))
+    before = _scores(base, settings)
+    held_out = {judge.plugin for judge in settings.held_out}
+    found = []
+    for step, look in sorted(looks):
+        after = _scores(look, settings)
+        prompts = list(after[settings.judge.label])
+        paired: dict[str, Paired] = {
+            name: (np.array([before[name][p] for p in prompts]), np.array([values[p] for p in prompts]))
+            for name, values in after.items()
+        }
+        optimised = paired.pop(settings.judge.label)
+        outside = {n: v for n, v in paired.items() if n.rpartition(":")[0] in held_out}
+        inside = {n: v for n, v in paired.items() if n not in outside}
+        found.append(Reading(step, optimised, outside, inside, {**_latest(out, step), **latent_error(base, look)}))
+    return found
+
+
+def read_so_far(out: Path, settings: AlignSettings) -> Alarm | None:
+    """The alarm that the readings so far raise, if any."""
+    return read_alarm(readings(out, settings), AlarmRule())
+
+
+def latent_error(base: Path, look: Path) -> dict[str, float]:
+    """Distance of the policy from its reference: RMS difference of clips from the same noise, in latents."""
+    before, after = ({s.clip_id: s for s in read_samples(folder)} for folder in (base, look))
+    squares = []
+    for clip_id, sample in after.items():
+        other = before.get(clip_id)
+        if other is None or other.latents is None or sample.latents is None:
+            continue
+        with safe_open(other.latents, framework="pt") as a, safe_open(sample.latents, framework="pt") as b:
+            squares.append(float((a.get_tensor(clip_id) - b.get_tensor(clip_id)).square().mean()))
+    return {"latent_error": float(np.sqrt(np.mean(squares)))} if squares else {}
+
+
+def _latest(out: Path, step: int) -> dict[str, float]:
+    """Numbers of the last line of the training log up to a step; steps of several rounds are counted on."""
+    before, line = 0, {}
+    for folder in sorted(out.glob("round-*/train")):
+        log = read_log(folder)
+        for entry in log:
+            if before + entry["step"] <= step:
+                line = entry
+        before += log[-1]["step"] if log else 0
+    names = {"accuracy": "implicit_accuracy", "margin": "margin", "clipped": "clip_fraction"}
+    return {new: float(line[old]) for old, new in names.items() if old in line}
+
+
+def _scores(folder: Path, settings: AlignSettings) -> dict[str, ByPrompt]:
+    """Scores by ``judge:dimension`` and prompt, of clips that were scored already."""
+    samples = read_samples(folder)
+    found: dict[str, ByPrompt] = {}
+    for number, judge in enumerate((settings.judge, *settings.held_out)):
+        facts = facts_of(judge)
+        path = folder.parent / f"{folder.name}-scores-{number}.csv"
+        found.update(
+            judge_scores(samples, judge, facts, score_samples(samples, judge, path, dimensions=tuple(facts.dimensions)))
+        )
+    return found
+
+
+def _step(path: Path) -> int:
+    found = re.fullmatch(r"step-(\d+)", path.name)
+    return int(found[1]) if found else 0

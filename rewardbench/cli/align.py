@@ -1,0 +1,271 @@
+"""``rewardbench align``: a reward plugin to a better generator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rewardbench.cli import options, output
+from rewardbench.cli.progress import terminal_progress
+from rewardbench.errors import InputError
+
+
+def align(
+    context: typer.Context,
+    plugin: Annotated[str, typer.Option("--plugin", metavar="NAME[:PRESET]", help="Reward model that judges.")],
+    algorithm: Annotated[
+        str | None,
+        typer.Option("--algorithm", metavar="NAME", help="sft, dpo, gapo, flow-dpo, flow-rwr, realdpo or flow-nrg."),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", metavar="NAME", help="Recipe of a paper or code, e.g. gapo_paper.")
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option("--model", metavar="FAMILY[:HUB-ID]|PATH", help="Generator: toy, toy:v, or a diffusers folder."),
+    ] = "toy",
+    model_option: Annotated[
+        list[str] | None,
+        typer.Option("--model-option", metavar="KEY=VALUE", help="A choice of the generator's family."),
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option("--prompts", metavar="TABLE", help="Prompts to learn on (prompt, image?, prompt_id?)."),
+    ] = None,
+    evaluation_prompts: Annotated[
+        Path | None,
+        typer.Option("--evaluation-prompts", metavar="TABLE", help="Prompts to compare base and aligned on."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the run.")] = Path("rewardbench-align"),
+    dimension: Annotated[
+        list[str] | None,
+        typer.Option("--dimension", metavar="NAME[=WEIGHT]", help="Dimension to optimise; repeat for a weighted mean."),
+    ] = None,
+    held_out: Annotated[
+        list[str] | None,
+        typer.Option("--held-out", metavar="NAME", help="Plugin that is watched, not optimised (repeatable)."),
+    ] = None,
+    weights: options.WeightsOption = None,
+    option: options.OptionsOption = None,
+    trust_remote_code: options.TrustOption = False,
+    prompt_count: Annotated[int | None, typer.Option("--prompt-count", help="Prompts to learn on.")] = None,
+    evaluation_count: Annotated[int | None, typer.Option("--evaluation-count", help="Prompts to compare on.")] = None,
+    sampling_steps: Annotated[int, typer.Option("--sampling-steps", help="Steps of the sampler.")] = 20,
+    guidance: Annotated[float, typer.Option("--guidance", help="Classifier-free guidance; 1 is none.")] = 1.0,
+    sampling_batch: Annotated[int, typer.Option("--sampling-batch", help="Clips sampled at once.")] = 16,
+    pairs: Annotated[
+        Path | None, typer.Option("--pairs", metavar="FILE", help="Learn from a pairs file instead of sampling.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option("--label", metavar="NAME", help="Label of that file that decides.")
+    ] = None,
+    winners: Annotated[
+        Path | None, typer.Option("--winners", metavar="TABLE", help="Real clips that win (realdpo).")
+    ] = None,
+    min_gap: Annotated[
+        float, typer.Option("--min-gap", help="Smallest difference of rewards that makes a pair.")
+    ] = 0.0,
+    latent_reward: Annotated[
+        str | None, typer.Option("--latent-reward", metavar="NAME|FILE", help="flow-nrg: guide by this one.")
+    ] = None,
+    start: Annotated[Path | None, typer.Option("--start", metavar="DIR", help="LoRA to start from.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any setting of the recipe (repeatable); see --settings."),
+    ] = None,
+    show_settings: Annotated[
+        bool,
+        typer.Option("--settings", help="Print the recipe with every setting, and where it comes from; do nothing."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what the run would do and how much memory it needs; do nothing.")
+    ] = False,
+    stage: Annotated[
+        str | None,
+        typer.Option("--stage", metavar="NAME", help="One of sample, score, pair, encode, train, evaluate, report."),
+    ] = None,
+    evaluations: Annotated[int, typer.Option("--evaluations", help="Looks at the policy, the end included.")] = 3,
+    watch_count: Annotated[int, typer.Option("--watch-count", help="Prompts of a look while it learns.")] = 32,
+    on_alarm: Annotated[
+        str, typer.Option("--on-alarm", metavar="warn|stop", help="When the reward is being hacked.")
+    ] = ("warn"),
+    device: options.DeviceOption = "auto",
+    dtype: Annotated[
+        str, typer.Option("--dtype", metavar="float32|bfloat16|float16", help="Of the generator's frozen weights.")
+    ] = "float32",
+    save_every: Annotated[int, typer.Option("--save-every", help="Steps between states to resume from.")] = 50,
+    seed: options.SeedOption = 0,
+    output_format: options.FormatOption = "table",
+    debug: options.DebugOption = False,
+) -> int:
+    """Make a video generator better by a reward plugin: sample, score, pair, train, compare.
+
+    Without --model and --prompts it runs on a small generator of the drawn anime world, on any machine. The same
+    command goes on where an interrupted run stopped.
+    """
+    from rewardbench.align.alignment import align as run_alignment
+    from rewardbench.align.judging import Judge
+    from rewardbench.align.presets import recipe_for
+    from rewardbench.align.sampling import SamplingSettings
+    from rewardbench.align.settings import AlignSettings
+
+    if on_alarm not in ("warn", "stop"):
+        raise InputError(f"--on-alarm is warn or stop, not {on_alarm!r}")
+    changes = {"seed": seed, **_settings(setting or [])}
+    recipe = recipe_for(algorithm, preset, changes)
+    if show_settings:
+        _show_recipe(recipe.as_dict(), preset, changes)
+        return 0
+    parts = options.read_weights(weights)
+    values = options.read_options(option, trust_remote_code=trust_remote_code)
+    settings = AlignSettings(
+        recipe=recipe,
+        judge=Judge(plugin, _mix(dimension), parts, values),
+        out=out,
+        held_out=tuple(Judge(name, _any_dimension(name)) for name in _held_out(held_out, model)),
+        model=model,
+        model_options=dict(options.split_pairs("--model-option", model_option, "KEY=VALUE")),
+        prompts=prompts,
+        evaluation_prompts=evaluation_prompts,
+        prompt_count=prompt_count,
+        evaluation_count=evaluation_count,
+        sampling=SamplingSettings(sampling_steps, guidance, sampling_batch),
+        pairs=pairs,
+        label=label,
+        winners=winners,
+        min_gap=min_gap,
+        latent_reward=latent_reward,
+        start=start,
+        evaluations=evaluations,
+        watch_count=watch_count,
+        on_alarm=on_alarm,
+        device=device,
+        dtype=dtype,
+        save_every=save_every,
+        preset=preset,
+        command=context.obj or "",
+    )
+    if dry_run:
+        from rewardbench.align.dryrun import describe_run
+
+        for line in describe_run(settings):
+            output.write(line)
+        return 0
+    with output.own_stdout() as stdout, terminal_progress() as progress:
+        result = run_alignment(settings, progress, stage=stage)
+        progress.end_phase()
+        if output_format == "json":
+            output.print_json(result, stdout)
+        elif result and stage in (None, "evaluate", "report"):
+            _print_result(result, out, stdout)
+    return 0
+
+
+def _settings(texts: list[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` of ``--set`` as values of the recipe's types.
+
+    Raises:
+        InputError: no such setting, or a value of another type.
+    """
+    import dataclasses
+
+    from rewardbench.align.recipe import Recipe
+    from rewardbench.registry import nearest
+
+    fields = {f.name: f for f in dataclasses.fields(Recipe)}
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, mark, value = text.partition("=")
+        if not mark or name not in fields:
+            hint = nearest(name, fields) if name not in fields else "; write --set NAME=VALUE"
+            raise InputError(f"--set {text}: the recipe has no such setting{hint}")
+        found[name] = _value(name, value, str(fields[name].type))
+    return found
+
+
+def _value(name: str, text: str, kind: str) -> Any:
+    try:
+        if kind == "bool":
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
+        if kind == "int":
+            return int(text)
+        if kind == "float":
+            return float(text)
+        if kind == "float | None":
+            return None if text.lower() == "none" else float(text)
+    except (ValueError, KeyError):
+        raise InputError(f"--set {name}={text}: {name} is {kind.replace(' | None', ' or none')}") from None
+    return text
+
+
+def _mix(dimensions: list[str] | None) -> dict[str, float]:
+    """``NAME[=WEIGHT]`` of ``--dimension``."""
+    mix: dict[str, float] = {}
+    for text in dimensions or ["overall"]:
+        name, mark, weight = text.partition("=")
+        try:
+            mix[name] = float(weight) if mark else 1.0
+        except ValueError:
+            raise InputError(f"--dimension {text}: the weight is not a number") from None
+    return mix
+
+
+def _held_out(given: list[str] | None, model: str) -> list[str]:
+    """The judges that are watched: the pixel rules on the toy, where nothing else is said; ``none`` for none."""
+    if given:
+        return [] if given == ["none"] else given
+    return ["drawn-rules"] if model.partition(":")[0] == "toy" else []
+
+
+def _any_dimension(plugin: str) -> dict[str, float]:
+    """A held-out judge's overall, or its first dimension where it has none; all its dimensions are watched anyway."""
+    from rewardbench.align.judging import card_of
+
+    names = card_of(plugin).dimension_names
+    return {"overall" if "overall" in names else names[0]: 1.0}
+
+
+def _show_recipe(recipe: dict[str, Any], preset: str | None, changes: dict[str, Any]) -> None:
+    from rewardbench.align.presets import PRESETS
+
+    found = PRESETS.get(preset or "")
+    rows = [["setting", "value", "from"]]
+    for name, value in recipe.items():
+        origin = "you" if name in changes and name != "seed" else "ours"
+        if found is not None and origin == "ours" and name in found.stated:
+            origin = found.source
+        rows.append([name, str(value), origin])
+    output.print_columns(rows)
+    if found is not None and found.notes:
+        output.write(found.notes)
+
+
+def _print_result(result: dict[str, Any], out: Path, stdout: Any) -> None:
+    """A line a judge and dimension, the alarm, and where the page is."""
+    rows = [["judge", "base", "aligned", "difference", "95 % interval", "win rate", "95 % interval", "n"]]
+    for name, change in result["changes"].items():
+        mark = " *" if name == result["optimised"] else ""
+        if change is None:
+            rows.append([name + mark, *["-"] * 6, "0"])
+            continue
+        low, high = change["difference_ci95"]
+        won_low, won_high = change["win_rate_ci95"]
+        rows.append(
+            [
+                name + mark,
+                f"{change['base']:.4f}",
+                f"{change['aligned']:.4f}",
+                f"{change['difference']:+.4f}",
+                f"[{low:+.4f}, {high:+.4f}]",
+                f"{change['win_rate']:.3f}",
+                f"[{won_low:.3f}, {won_high:.3f}]",
+                str(change["n"]),
+            ]
+        )
+    output.print_columns(rows, stdout)
+    output.write("* optimised; all others are only watched or its parts", stdout)
+    alarm = result["alarm"]
+    output.write(f"alarm: {alarm['sentence']}" if alarm else "no alarm", stdout)
+    output.write(str(out / "report.html"), stdout)

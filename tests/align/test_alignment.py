@@ -1,0 +1,397 @@
+"""The whole loop on a tiny generator, with a judge that runs here: what it leaves, how it goes on, what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rewardbench.align import alignment, judging
+from rewardbench.align.adapters import POLICY, load_adapter
+from rewardbench.align.alignment import align
+from rewardbench.align.judging import Judge
+from rewardbench.align.presets import recipe_for
+from rewardbench.align.prompts import write_table
+from rewardbench.align.sampling import SamplingSettings
+from rewardbench.align.settings import AlignSettings
+from rewardbench.align.training import Trainer, read_log, states
+from rewardbench.errors import CheckFailed, InputError
+from tests.align.conftest import load_toy, write_tiny_toy
+
+SMALL = {"steps": 4, "batch_size": 4, "lora_rank": 4, "lora_alpha": 4, "beta": 50.0, "samples_per_prompt": 3}
+
+
+@pytest.fixture
+def judge(monkeypatch):
+    """In the place of the scoring engine: the `random` plugin's score is the clip's mean brightness, or what is set."""
+    calls: list[int] = []
+
+    def rows(settings, progress=None):
+        from rewardbench.align.families.base import ClipShape
+        from rewardbench.align.latent_cache import read_clip
+
+        calls.append(len(settings.clips))
+        found = []
+        for clip in settings.clips:
+            value = rows.rule(clip, read_clip(clip.video, ClipShape(4, 32, 32, 8.0)).mean() / 255.0)
+            error = "the clip is bad" if value is None else None
+            scores = dict.fromkeys(settings.dimensions, None if value is None or math.isnan(value) else value)
+            found.append({"video": clip.video, "scores": {} if error else scores, "raw": {}, "error": error})
+        return found
+
+    rows.rule = lambda clip, brightness: float(brightness)
+    rows.calls = calls
+    monkeypatch.setattr(judging, "score_clips", rows)
+    return rows
+
+
+@pytest.fixture
+def prompt_table(tmp_path: Path, toy_prompts) -> Path:
+    rows = []
+    (tmp_path / "images").mkdir()
+    for i, p in enumerate(toy_prompts):
+        copy = tmp_path / "images" / Path(p.image).name
+        copy.write_bytes(Path(p.image).read_bytes())
+        rows.append({"prompt": f"{p.text} {i}", "image": f"images/{copy.name}"})
+    write_table(tmp_path / "prompts.csv", rows)
+    return tmp_path / "prompts.csv"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, tiny_toy: Path, prompt_table: Path):
+    def make(out: str = "run", algorithm: str = "gapo", changes: dict | None = None, **given) -> AlignSettings:
+        plain = {
+            "recipe": recipe_for(algorithm, None, SMALL | (changes or {})),
+            "judge": Judge("random", {"overall": 1.0}),
+            "out": tmp_path / out,
+            "model": str(tiny_toy),
+            "prompts": prompt_table,
+            "sampling": SamplingSettings(steps=2, batch_size=8),
+            "evaluations": 2,
+            "watch_count": 2,
+            "save_every": 2,
+            "log_every": 1,
+            "device": "cpu",
+        }
+        return AlignSettings(**(plain | given))
+
+    return make
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(out / "weights" / "pytorch_lora_weights.safetensors")
+
+
+def test_every_stage_leaves_its_files_and_a_second_run_changes_none(settings, judge) -> None:
+    given = settings()
+    first = align(given)
+    for name in (
+        "align.json", "prompts/align.csv", "prompts/evaluate.csv", "round-1/base.csv", "round-1/scores.csv",
+        "round-1-pairs.csv", "round-1/cache/cache.json", "round-1/train/log.jsonl", "evaluate/base.csv",
+        "evaluate/step-00000002.csv", "evaluate/aligned.csv", "result.json", "report.html", "README.md",
+        "weights/pytorch_lora_weights.safetensors",
+    ):  # fmt: skip
+        assert (given.out / name).is_file(), name
+    asked = list(judge.calls)
+    before = weights(given.out)
+    again = align(given)
+    assert again == first
+    assert judge.calls == asked  # nothing was scored twice
+    assert all(torch.equal(before[k], v) for k, v in weights(given.out).items())
+
+
+def test_the_comparison_is_on_prompts_that_were_not_learned_on(settings, judge) -> None:
+    given = settings()
+    result = align(given)
+    from rewardbench.tables import read_table
+
+    learned, compared = (
+        {row["prompt"] for row in read_table(given.out / "prompts" / f"{name}.csv")[1]}
+        for name in ("align", "evaluate")
+    )
+    assert learned
+    assert compared
+    assert not learned & compared
+    assert result["changes"]["random:overall"]["n"] == len(compared)
+
+
+def test_changes_are_the_differences_of_the_scores_in_the_files(settings, judge) -> None:
+    given = settings()
+    result = align(given)
+    from rewardbench.tables import read_table
+
+    sides = []
+    for name in ("base", "aligned"):
+        _, rows = read_table(given.out / "evaluate" / f"{name}-scores-0.csv")
+        sides.append(np.array([float(row["overall"]) for row in rows]))
+    change = result["changes"]["random:overall"]
+    assert change["difference"] == pytest.approx((sides[1] - sides[0]).mean(), abs=1e-12)
+    assert change["win_rate"] == pytest.approx(((sides[1] > sides[0]) + 0.5 * (sides[1] == sides[0])).mean())
+
+
+def test_written_weights_give_the_trained_generator(settings, judge, tiny_toy, toy_prompts) -> None:
+    from rewardbench.align.samples import conditions, read_samples
+    from rewardbench.align.sampling import sample, seed_of
+
+    given = settings()
+    align(given)
+    family = load_toy(tiny_toy)
+    load_adapter(family, given.out / "weights", POLICY)
+    samples = read_samples(given.out / "evaluate" / "aligned")
+    condition, empty = conditions(family, [s.prompt for s in samples], 0)
+    seed = seed_of(given.recipe.seed, "evaluate") >> 32
+    seeds = [seed_of(seed, "noise", s.prompt.prompt_id, 0) for s in samples]
+    found = sample(family, condition, empty, seeds, given.sampling)
+    from safetensors.torch import load_file
+
+    kept = load_file(samples[0].latents)
+    for row, s in enumerate(samples):
+        torch.testing.assert_close(found[row], kept[s.clip_id], rtol=1e-5, atol=1e-5)
+
+
+def test_interrupted_anywhere_it_ends_as_if_it_never_was(settings, judge, monkeypatch) -> None:
+    whole, parts = settings("whole"), settings("parts")
+    align(whole)
+
+    def stop_in(module, name, after: int) -> None:
+        plain, left = getattr(module, name), [after]
+
+        def stopping(*arguments, **named):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            return plain(*arguments, **named)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, stopping)
+            with pytest.raises(KeyboardInterrupt):
+                align(parts)
+
+    stop_in(alignment, "sample_clips", 0)
+    stop_in(alignment, "score_samples", 0)
+    stop_in(alignment, "write_pairs", 0)
+    stop_in(Trainer, "train_step", 3)
+    stop_in(alignment, "write_result", 0)
+    align(parts)
+    a, b = weights(whole.out), weights(parts.out)
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    results = [json.loads((s.out / "result.json").read_text()) for s in (whole, parts)]
+    assert results[0]["changes"] == results[1]["changes"]
+
+
+def test_stages_one_by_one_equal_all_at_once(settings, judge) -> None:
+    whole, parts = settings("whole"), settings("parts")
+    align(whole)
+    for stage in ("sample", "score", "pair", "encode", "train", "evaluate", "report"):
+        align(parts, stage=stage)
+    assert all(torch.equal(weights(parts.out)[k], v) for k, v in weights(whole.out).items())
+    assert (parts.out / "report.html").exists()
+    with pytest.raises(InputError, match="no stage 'trian'; there are sample, score"):
+        align(parts, stage="trian")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "changes"),
+    [
+        ("sft", {}),
+        ("dpo", {"cache_reference": True, "draws_per_pair": 2}),
+        ("flow-dpo", {"beta_schedule": "(1-t)^2"}),
+        ("flow-rwr", {}),
+        ("dpo", {"tuning": "full", "reference": "frozen_copy"}),
+        ("dpo", {"rounds": 2}),
+        ("flow-nrg", {"latent_depth": 1, "guidance_scale": 5.0}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["flow", "v"])
+def test_every_algorithm_runs_through_on_both_parameterisations(
+    settings, judge, tiny_toy_v, algorithm, changes, kind
+) -> None:
+    if kind == "v" and changes.get("beta_schedule"):
+        pytest.skip("one run of it is enough")
+    given = settings("run", algorithm, changes, **({"model": str(tiny_toy_v)} if kind == "v" else {}))
+    result = align(given)
+    change = result["changes"]["random:overall"]
+    assert change["n"] > 0
+    assert change["base"] != change["aligned"]  # something was learnt, whatever it was
+    assert result["algorithm"] == algorithm
+
+
+def test_real_winners_against_generated_losers(settings, judge, tmp_path, prompt_table) -> None:
+    from rewardbench.tables import read_table
+    from rewardbench.video import write_video
+
+    _, rows = read_table(prompt_table)
+    rng = np.random.default_rng(0)
+    table = []
+    for i, row in enumerate(rows):
+        write_video(tmp_path / f"real-{i}.mp4", rng.integers(0, 256, (8, 40, 48, 3)).astype(np.uint8), 8)
+        table.append({"video": f"real-{i}.mp4", "prompt": row["prompt"]})
+    write_table(tmp_path / "real.csv", table)
+    given = settings("real", "realdpo", {"losers": 2, "rounds": 2, "ema_every": 1}, winners=tmp_path / "real.csv")
+    result = align(given)
+    assert [r["n"] for r in result["pairs"]] == [10, 10]  # 5 prompts to learn on, 2 losers each, in both rounds
+    assert result["changes"]["random:overall"]["n"] == 1
+    assert read_log(given.out / "round-2" / "train")
+
+
+def test_a_pairs_file_is_learned_from_without_sampling(settings, judge) -> None:
+    first = settings("first")
+    align(first)
+    given = settings("second", "dpo", pairs=first.out / "round-1-pairs.csv", label="reward")
+    align(given)
+    assert not (given.out / "round-1" / "base").exists()
+    assert read_log(given.out / "round-1" / "train")[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rule", "sentence"),
+    [
+        (lambda clip, b: 0.5, "no prompt gives a pair: all clips scored equal by random:overall for 5 of 5 prompts"),
+        (
+            lambda clip, b: math.nan,
+            "no prompt gives a pair: random:overall scored fewer than two clips of 5 of 5 prompts",
+        ),
+        (lambda clip, b: None, "random scored none of the 15 clips: the clip is bad"),
+    ],
+    ids=["equal", "abstains", "fails"],
+)
+def test_a_judge_that_decides_nothing_ends_in_one_sentence(settings, judge, rule, sentence) -> None:
+    judge.rule = rule
+    with pytest.raises(InputError, match=sentence):
+        align(settings())
+
+
+def test_prompts_whose_clips_score_equal_are_left_out_and_said(settings, judge) -> None:
+    judge.rule = lambda clip, b: 0.5 if "girl waves" in clip.prompt else float(b)
+    said = []
+
+    class Ears:
+        def start_phase(self, *_): ...
+        def advance(self, *_): ...
+        def end_phase(self): ...
+        def message(self, text):
+            said.append(text)
+
+    align(settings(), Ears())
+    assert any("all clips scored equal by random:overall for 3 of 5 prompts" in text for text in said)
+    assert any(text.startswith("effective beta: 25 per sample") for text in said)
+
+
+def test_missing_images_are_named_before_anything_is_sampled(settings, judge, prompt_table) -> None:
+    for path in sorted((prompt_table.parent / "images").iterdir())[:2]:
+        path.unlink()
+    given = settings()
+    with pytest.raises(InputError, match="2 of the images are missing"):
+        align(given)
+    assert not (given.out / "round-1").exists()
+
+
+def test_prompts_without_images_are_refused_by_an_image_to_video_generator(settings, judge, tmp_path) -> None:
+    write_table(tmp_path / "bare.csv", [{"prompt": "a girl"}, {"prompt": "a boy"}])
+    with pytest.raises(InputError, match="makes video from images, and 2 of 2 prompts have none"):
+        align(settings(prompts=tmp_path / "bare.csv"))
+
+
+def test_a_lora_of_another_network_is_refused(settings, judge, tmp_path) -> None:
+    from safetensors.torch import save_file
+
+    (tmp_path / "lora").mkdir()
+    tensors = {f"transformer.other.to_q.lora_{s}.weight": torch.zeros(4, 4) for s in "AB"}
+    save_file(tensors, tmp_path / "lora" / "pytorch_lora_weights.safetensors")
+    with pytest.raises(InputError, match="does not fit this generator"):
+        align(settings(start=tmp_path / "lora"))
+    with pytest.raises(InputError, match="has no pytorch_lora_weights"):
+        align(settings("other", start=tmp_path))
+
+
+def test_a_lora_can_be_started_from_and_be_the_reference(settings, judge) -> None:
+    first = settings("first", "sft")
+    align(first)
+    given = settings("second", "dpo", {"reference": "frozen_adapter"}, start=first.out / "weights")
+    align(given)
+    assert read_log(given.out / "round-1" / "train")[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+
+
+def test_the_folder_of_another_run_is_refused(settings, judge) -> None:
+    align(settings(), stage="sample")
+    with pytest.raises(InputError, match=r"holds the files of another run \(different: recipe\)"):
+        align(settings(changes={"beta": 7.0}))
+
+
+def test_a_run_without_its_weights_cannot_be_evaluated(settings, judge) -> None:
+    with pytest.raises(InputError, match="holds no weights yet"):
+        align(settings(), stage="evaluate")
+
+
+def test_a_diverging_loss_stops_the_run_and_keeps_its_state(settings, judge, monkeypatch) -> None:
+    plain = Trainer.train_step
+
+    def poisoned(self):
+        if self.step == 3:
+            with torch.no_grad():
+                next(p for p in self.family.transformer.parameters() if p.requires_grad).fill_(float("nan"))
+        return plain(self)
+
+    monkeypatch.setattr(Trainer, "train_step", poisoned)
+    given = settings()
+    with pytest.raises(CheckFailed, match="not finite at step 4; the last good state is"):
+        align(given)
+    assert [p.name for p in states(given.out / "round-1" / "train")] == ["step-00000002"]
+
+
+def test_an_alarm_stops_a_run_that_is_asked_to(settings, judge, monkeypatch) -> None:
+    class Fired:
+        sentence = "the reward rises while the held-out judge falls"
+
+        def as_dict(self):
+            return {"sentence": self.sentence}
+
+    monkeypatch.setattr(alignment, "read_so_far", lambda out, settings: Fired())
+    with pytest.raises(CheckFailed, match=r"held-out judge falls; the run was stopped at step 2 \(--on-alarm warn"):
+        align(settings("stopped", on_alarm="stop"))
+    result = align(settings("warned", on_alarm="warn"))
+    assert result["alarm"] == {"sentence": Fired.sentence}
+
+
+def test_dimensions_are_mixed_by_their_weights_and_turned_the_right_way_up() -> None:
+    mix = Judge("random", {"a": 3.0, "b": 1.0})
+    facts = judging.JudgeFacts({"a": 1.0, "b": -1.0}, None)
+    found = judging.reward_of(mix, facts, {"a": {"x": 1.0, "y": 0.0}, "b": {"x": 2.0, "y": math.nan}})
+    assert found["x"] == pytest.approx((3 * 1.0 - 1 * 2.0) / 4)
+    assert math.isnan(found["y"])
+
+
+@pytest.mark.parametrize(
+    ("mix", "sentence"),
+    [({"nice": 1.0}, "no dimension 'nice'"), ({"overall": -1.0}, "not negative"), ({}, "not negative")],
+)
+def test_impossible_mixes_are_refused(mix, sentence) -> None:
+    with pytest.raises(InputError, match=sentence):
+        judging.facts_of(Judge("random", mix))
+
+
+def test_another_generators_cache_is_refused(settings, judge, tmp_path) -> None:
+    given = settings()
+    align(given, stage="encode")
+    (given.out / "align.json").unlink()  # as if the folder had been copied into another run
+    torch.manual_seed(9)
+    other = write_tiny_toy(tmp_path / "other")
+    from safetensors.torch import load_file, save_file
+
+    path = other / "codec.safetensors"
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        words = file.metadata()
+    save_file({k: v * (2 if k == "scale" else 1) for k, v in load_file(path).items()}, path, metadata=words)
+    with pytest.raises(InputError, match="holds clips of another run"):
+        align(dataclasses.replace(given, model=str(other)), stage="encode")

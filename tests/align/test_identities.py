@@ -1,0 +1,238 @@
+"""The shortcuts that make a step fast are exact: each against the long way, for the toy and real families, in float32.
+
+A LoRA with random weights stands for one that has learnt, so that policy and reference differ.
+"""
+
+from __future__ import annotations
+
+import copy
+import runpy
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rewardbench.align import checkpointing
+from rewardbench.align.adapters import POLICY, Reference, adapter_parameters, attach
+from rewardbench.align.families import load_family
+from rewardbench.align.families.base import ClipShape, Condition, VideoFamily
+from rewardbench.align.objective import Batch, errors, make_batch, step_loss
+from rewardbench.align.pairs import PreferencePair
+from rewardbench.align.prompts import Prompt
+from rewardbench.align.recipe import Recipe
+from rewardbench.align.training import Trainer
+
+TINY = runpy.run_path(str(Path(__file__).parent / "families" / "tiny.py"))
+FAMILIES = ("toy", "cogvideox", "wan", "wan-i2v")
+CLOSE = 1e-6
+RECIPE = Recipe(algorithm="dpo", batch_size=2, lora_rank=4, lora_alpha=8, beta=20.0, draws_per_pair=2)
+
+
+class Cache:
+    """Latents and conditions that follow from a clip's or prompt's name."""
+
+    def __init__(self, family: VideoFamily) -> None:
+        self._family = family
+        clip, texts = family.clip, ["a girl waves", "a red girl runs"]
+        generator = torch.Generator().manual_seed(1)
+        size = (2, clip.height, clip.width, 3)
+        images = torch.rand(size, generator=generator) * 2 - 1 if family.needs_image else None
+        with torch.no_grad():
+            self._rows = family.encode_condition(texts, images, generator)
+
+    def latents(self, clip_ids: Sequence[str]) -> Tensor:
+        seeds = [sum(name.encode()) for name in clip_ids]
+        return torch.stack(
+            [torch.randn(self._family.latent_shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
+        )
+
+    def condition(self, prompt_ids: Sequence[str], *, without_text: Sequence[bool] | None = None) -> Condition:
+        index = torch.tensor([int(name[1:]) % 2 for name in prompt_ids])
+        return {name: value[index] for name, value in self._rows.items()}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("identities")
+    TINY["tiny_cogvideox"](root / "cogvideox")
+    TINY["tiny_wan"](root / "wan")
+    TINY["tiny_wan"](root / "wan-i2v", "i2v")
+    return {path.name: path for path in root.iterdir()}
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest, folders, tiny_toy) -> VideoFamily:
+    """Its network as loaded, no adapter yet."""
+    name = request.param
+    clip = ClipShape(9, 32, 48, 16.0) if name.startswith("wan") else None
+    place = tiny_toy if name == "toy" else folders[name]
+    torch.manual_seed(11)
+    return load_family(f"{name.split('-', maxsplit=1)[0]}:{place}", clip=clip)
+
+
+def learnt(family: VideoFamily, recipe: Recipe = RECIPE) -> VideoFamily:
+    """With a LoRA that says something."""
+    attach(family, recipe)
+    with torch.no_grad():
+        for parameter in adapter_parameters(family.transformer, POLICY).values():
+            parameter.copy_(0.2 * torch.randn_like(parameter))
+    return family
+
+
+PAIRS = [PreferencePair(f"q{i}", Prompt(f"p{i}", "", None), f"win{i}", (f"lose{i}",), 1.0, (0.0,)) for i in range(4)]
+
+
+def a_batch(family: VideoFamily, recipe: Recipe = RECIPE) -> Batch:
+    return make_batch(family, recipe, Cache(family), [(p, 0) for p in PAIRS[:2]], {}, "cpu")
+
+
+def close(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=CLOSE, atol=CLOSE)
+
+
+def gradients(family: VideoFamily) -> dict[str, Tensor]:
+    """Taken off the network."""
+    taken = {}
+    for name, parameter in adapter_parameters(family.transformer, POLICY).items():
+        assert parameter.grad is not None, name
+        taken[name], parameter.grad = parameter.grad, None
+    return taken
+
+
+def close_gradients(found: dict[str, Tensor], expected: dict[str, Tensor], size: float) -> None:
+    """The norm of the difference over all parameters is at most 1e-6 of ``size``."""
+    assert found.keys() == expected.keys()
+    assert norm(expected) > 1e-3 * size > 0
+    assert norm({name: found[name] - g for name, g in expected.items()}) <= CLOSE * size
+
+
+def norm(gradient: dict[str, Tensor]) -> float:
+    return float(torch.cat([g.flatten() for g in gradient.values()]).norm())
+
+
+def gradients_of_sides(family: VideoFamily, batch: Batch, reference: Tensor) -> list[dict[str, Tensor]]:
+    """Of the loss through the winners' errors alone, and through the losers' alone.
+
+    Their sum is the loss's gradient. It is much smaller than they are, as winner and loser share their noise, and
+    rounding is of the size of what is summed.
+    """
+    policy = errors(family, family.transformer, batch, RECIPE).detach().requires_grad_()
+    (slope,) = torch.autograd.grad(step_loss(policy, reference, batch, RECIPE).loss, policy)
+    found = []
+    for n in range(2):
+        mine = errors(family, family.transformer, batch.side(n), RECIPE)
+        (mine * slope[n * batch.size : (n + 1) * batch.size]).sum().backward()
+        found.append(gradients(family))
+    return found
+
+
+def test_winner_and_loser_in_one_forward_equal_two(family) -> None:
+    learnt(family)
+    batch, network = a_batch(family), family.transformer
+    reference = torch.zeros(4)
+    together = errors(family, network, batch, RECIPE)
+    step_loss(together, reference, batch, RECIPE).loss.backward()
+    whole = gradients(family)
+    apart = torch.cat([errors(family, network, batch.side(n), RECIPE) for n in range(2)])
+    close(together, apart)
+    win, lose = gradients_of_sides(family, batch, reference)
+    close_gradients({name: g + lose[name] for name, g in win.items()}, whole, norm(win) + norm(lose))
+
+
+def test_the_reference_with_adapters_off_equals_a_copy_made_before_there_were_any(family) -> None:
+    before = copy.deepcopy(family.transformer)
+    learnt(family)
+    batch = a_batch(family)
+    with torch.no_grad():
+        expected = errors(family, before, batch, RECIPE)
+        policy = errors(family, family.transformer, batch, RECIPE)
+    with Reference(family, RECIPE).active(family.transformer) as other:
+        found = errors(family, other, batch, RECIPE)
+    close(found, expected)
+    assert float((policy - expected).abs().max()) > 1e-3
+    close(errors(family, family.transformer, batch, RECIPE).detach(), policy)  # and the adapters are on again
+
+
+def test_cached_reference_errors_equal_live_ones(family, tmp_path) -> None:
+    recipe = replace(RECIPE, cache_reference=True)
+    attach(family, recipe)
+    cached = Trainer(family, recipe, PAIRS, {}, Cache(family), tmp_path)
+    cached.cache_reference(4)  # twice through the four pairs, in other batches than they were computed in
+    with torch.no_grad():
+        for parameter in adapter_parameters(family.transformer, POLICY).values():
+            parameter.copy_(0.2 * torch.randn_like(parameter))
+    for step in range(4):
+        (batch,) = cached._micro_batches(step)
+        found = cached._reference_of(batch)
+        with cached.reference.active(cached.network) as other:
+            close(found, errors(family, other, batch, recipe))
+
+
+def test_sides_that_go_through_apart_give_the_gradient_of_the_whole(family, tmp_path) -> None:
+    """What ``low_memory`` does, with the trainer's own code on both sides."""
+    learnt(family)
+    found = []
+    for low_memory in (False, True):
+        recipe = replace(RECIPE, low_memory=low_memory)
+        trainer = Trainer(family, recipe, PAIRS, {}, Cache(family), tmp_path)
+        (batch,) = trainer._micro_batches(0)
+        trainer._backward(batch, 1.0)
+        found.append(gradients(family))
+    with trainer.reference.active(trainer.network) as other:
+        reference = errors(family, other, batch, RECIPE)
+    close_gradients(found[1], found[0], sum(map(norm, gradients_of_sides(family, batch, reference))))
+
+
+@pytest.mark.parametrize("mode", ["full", "selective"])
+def test_recomputed_blocks_give_the_gradient_of_kept_ones(family, mode) -> None:
+    learnt(family)
+    batch = a_batch(family)
+    found = []
+    for wrapped in (False, True):
+        if wrapped:
+            checkpointing.apply(family, mode)
+        policy = errors(family, family.transformer, batch, RECIPE)
+        step_loss(policy, torch.zeros(4), batch, RECIPE).loss.backward()
+        found.append(gradients(family))
+    close_gradients(found[1], found[0], norm(found[0]))
+
+
+def test_a_reference_may_start_where_the_first_adapter_is(family) -> None:
+    """Shared frozen prefix: with a LoRA in the last block only, those before it give policy and reference the same, so
+    that the reference needs only what comes after them."""
+    from peft import LoraConfig
+
+    network = family.transformer
+    blocks = family.blocks(network)
+    names = {id(module): name for name, module in network.named_modules()}
+    last = names[id(blocks[-1])].replace(".", r"\.")
+    ends = "|".join(name.replace(".", r"\.") for name in family.adapter_targets)
+    network.add_adapter(LoraConfig(r=4, lora_alpha=8, target_modules=rf"{last}\..*({ends})"), adapter_name=POLICY)
+    with torch.no_grad():
+        for parameter in adapter_parameters(network, POLICY).values():
+            parameter.copy_(0.2 * torch.randn_like(parameter))
+    assert all(".lora_" not in name for block in blocks[:-1] for name, _ in block.named_parameters())
+    batch = a_batch(family)
+    kept: list[object] = []
+    hooks = [block.register_forward_hook(lambda m, a, result: kept.append(result)) for block in blocks[:-1]]
+    with torch.no_grad():
+        policy = errors(family, network, batch, RECIPE)
+    for hook in hooks:
+        hook.remove()
+    reference = Reference(family, RECIPE)
+    with reference.active(network) as other:
+        whole = errors(family, other, batch, RECIPE)
+    for block, result in zip(blocks[:-1], kept, strict=True):
+        _answer(block, result)
+    with reference.active(network) as other:
+        shared = errors(family, other, batch, RECIPE)
+    close(shared, whole)
+    assert float((policy - whole).abs().max()) > 1e-4
+
+
+def _answer(block: nn.Module, result: object) -> None:
+    """Let a block give what it gave before, without computing."""
+    block.forward = lambda *arguments, **named: result

@@ -1,0 +1,224 @@
+"""The loop: exact resuming, equal results however a step is cut up, and what a diverging loss leaves."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from rewardbench.align.adapters import POLICY, adapter_parameters
+from rewardbench.align.objective import errors, make_batch, step_loss
+from rewardbench.align.training import Trainer, read_log, states
+from rewardbench.errors import CheckFailed
+
+LN2 = math.log(2.0)
+
+
+def learnt(trainer: Trainer) -> dict[str, torch.Tensor]:
+    network = trainer.family.transformer
+    if trainer.recipe.tuning == "lora":
+        return {k: p.detach().clone() for k, p in adapter_parameters(network, POLICY).items()}
+    return {k: p.detach().clone() for k, p in network.named_parameters()}
+
+
+def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        assert torch.equal(value, b[name]), name
+
+
+def furthest(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    return max(float((a[k] - b[k]).abs().max()) for k in a)
+
+
+def test_the_first_loss_of_every_preference_algorithm_is_ln_2(make_trainer) -> None:
+    for changes in (
+        {},
+        {"tuning": "full", "reference": "frozen_copy"},
+        {"reference": "ema"},
+        {"reference": "frozen_adapter"},
+        {"error_space": "x0"},
+        {"losers": 2, "algorithm": "realdpo"},
+        {"share_noise": False, "share_time": False},
+    ):
+        trainer = make_trainer(**changes)
+        values = trainer.train_step()
+        assert float(values["loss"]) == pytest.approx(LN2, abs=1e-6), changes
+        assert float(values["accuracy"]) == 0.5, changes
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"reference": "ema", "ema_every": 2, "ema_decay": 0.5},
+        {"tuning": "full", "reference": "frozen_copy"},
+        {"tuning": "full", "reference": "ema", "ema_decay": 0.9},
+        {"cache_reference": True, "draws_per_pair": 2},
+        {"algorithm": "flow-rwr"},
+        {"algorithm": "sft", "condition_dropout": 0.5},
+        {"algorithm": "gapo", "pair_weight": "gap", "gap_normalize": "batch"},
+        {"schedule": "cosine", "warmup_steps": 3},
+    ],
+    ids=lambda c: "-".join(map(str, c.values())) or "dpo",
+)
+def test_stopping_and_going_on_equals_never_stopping_bit_for_bit(make_trainer, changes) -> None:
+    whole = make_trainer("whole", **changes)
+    whole.train(6)
+    make_trainer("parts", **changes).train(4)
+    rest = make_trainer("parts", **changes)
+    rest.train(6)
+    assert_equal(learnt(whole), learnt(rest))
+    strip = [
+        {k: v for k, v in line.items() if k not in ("seconds", "arithmetic_share")} for line in read_log(whole.folder)
+    ]
+    again = [
+        {k: v for k, v in line.items() if k not in ("seconds", "arithmetic_share")} for line in read_log(rest.folder)
+    ]
+    assert strip == again
+    assert len(strip) == 6
+
+
+def test_a_killed_run_repeats_the_steps_that_were_not_saved(make_trainer) -> None:
+    whole = make_trainer("whole")
+    whole.train(6)
+    killed = make_trainer("killed", save_every=2)
+    killed.train(2)
+    for _ in range(3):  # steps 3 to 5 happen and are lost
+        killed.train_step()
+    rest = make_trainer("killed")
+    rest.train(6)
+    assert_equal(learnt(whole), learnt(rest))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"micro_batch_size": 1}, {"low_memory": True}, {"checkpointing": "full"}, {"checkpointing": "selective"}],
+    ids=str,
+)
+@pytest.mark.parametrize("algorithm", ["dpo", "realdpo"])
+def test_however_a_step_is_computed_it_moves_the_weights_alike(make_trainer, changes, algorithm) -> None:
+    base = {"algorithm": algorithm, "losers": 2 if algorithm == "realdpo" else 1}
+    plain, other = make_trainer("plain", **base), make_trainer("other", **base, **changes)
+    before = learnt(plain)
+    for trainer in (plain, other):
+        # the gradient itself, not Adam's step, whose sign-like first move would hide or blow up a difference
+        for batch in trainer._micro_batches(0):
+            parts = trainer._share // (trainer.recipe.micro_batch_size or trainer._share)
+            trainer._backward(batch, 1.0 / parts)
+    grads = [{k: p.grad for k, p in adapter_parameters(t.family.transformer, POLICY).items()} for t in (plain, other)]
+    scale = max(float(g.abs().max()) for g in grads[0].values())
+    assert scale > 0
+    assert furthest(*grads) <= 1e-6 * max(scale, 1.0)
+    assert_equal(before, learnt(plain))
+
+
+def test_cached_reference_errors_equal_live_ones(make_trainer) -> None:
+    live = make_trainer("live", draws_per_pair=2)
+    cached = make_trainer("cached", draws_per_pair=2, cache_reference=True)
+    live.train(6)
+    cached.train(6)
+    assert furthest(learnt(live), learnt(cached)) <= 1e-6
+    assert all("reference" not in line["seconds"] for line in read_log(cached.folder)[1:])
+
+
+def test_winner_and_loser_in_one_forward_equal_two_forwards(make_trainer) -> None:
+    trainer = make_trainer()
+    batch = next(iter(trainer._micro_batches(0)))
+    together = errors(trainer.family, trainer.network, batch, trainer.recipe)
+    apart = torch.cat(
+        [errors(trainer.family, trainer.network, batch.side(i), trainer.recipe) for i in range(batch.sides)]
+    )
+    torch.testing.assert_close(together, apart, rtol=1e-6, atol=1e-6)
+
+
+def test_the_reference_with_adapters_off_is_the_network_before_training(make_trainer) -> None:
+    trainer = make_trainer()
+    fresh = make_trainer("fresh")
+    trainer.train(4)
+    batch = next(iter(trainer._micro_batches(0)))
+    with trainer.reference.active(trainer.network) as other:
+        after = errors(trainer.family, other, batch, trainer.recipe)
+    before = errors(fresh.family, fresh.network, batch, fresh.recipe).detach()
+    assert torch.equal(after, before)
+    assert not torch.allclose(errors(trainer.family, trainer.network, batch, trainer.recipe).detach(), before)
+
+
+def test_an_ema_reference_with_weight_one_is_the_policy(make_trainer) -> None:
+    trainer = make_trainer(reference="ema", ema_decay=0.0)
+    trainer.train(3)
+    batch = next(iter(trainer._micro_batches(0)))
+    with trainer.reference.active(trainer.network) as other:
+        moved = errors(trainer.family, other, batch, trainer.recipe)
+    assert torch.equal(moved, errors(trainer.family, trainer.network, batch, trainer.recipe).detach())
+
+
+def test_learning_raises_the_margin_of_what_it_learns(make_trainer) -> None:
+    trainer = make_trainer(batch_size=6, draws_per_pair=1, steps=30, beta=200.0)
+    trainer.train(30)
+    log = read_log(trainer.folder)
+    assert log[0]["loss"] == pytest.approx(LN2, abs=1e-6)
+    assert log[-1]["loss"] < 0.5 * LN2
+    assert log[-1]["accuracy"] == 1.0
+
+
+def test_sft_lowers_the_winners_error(make_trainer) -> None:
+    trainer = make_trainer(algorithm="sft", batch_size=6, draws_per_pair=1, steps=30)
+    trainer.train(30)
+    log = read_log(trainer.folder)
+    assert log[-1]["error_win"] < 0.8 * log[0]["error_win"]
+
+
+def test_gapo_weighs_every_pair_by_itself(make_trainer, toy_pairs) -> None:
+    """Against the loss written out pair by pair, one at a time."""
+    trainer = make_trainer(algorithm="gapo", pair_weight="gap")
+    trainer.train_step()  # away from ln 2
+    examples = trainer.batch_at(1)
+    batch = make_batch(trainer.family, trainer.recipe, trainer.cache, examples, trainer.weights, "cpu")
+    with trainer.reference.active(trainer.network) as other:
+        ref = errors(trainer.family, other, batch, trainer.recipe)
+    policy = errors(trainer.family, trainer.network, batch, trainer.recipe).detach()
+    found = float(step_loss(policy, ref, batch, trainer.recipe).loss)
+    n, expected = len(examples), 0.0
+    for i, (pair, _) in enumerate(examples):
+        z = -0.5 * 50.0 * float((policy[i] - ref[i]) - (policy[n + i] - ref[n + i]))
+        lose = pair.reward_lose[0] if len(pair.reward_lose) == 1 else sum(pair.reward_lose) / len(pair.reward_lose)
+        expected += (2**pair.reward_win - 2**lose) * math.log(1 + math.exp(-z)) / n
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(make_trainer) -> None:
+    trainer = make_trainer(save_every=2)
+    trainer.train(2)
+    good = learnt(trainer)
+    with torch.no_grad():
+        next(iter(adapter_parameters(trainer.family.transformer, POLICY).values())).fill_(float("nan"))
+    with pytest.raises(CheckFailed, match=r"not finite at step 3; the last good state is .*step-00000002"):
+        trainer.train_step()
+    again = make_trainer()
+    again.resume()
+    assert_equal(good, learnt(again))
+    assert [p.name for p in states(again.folder)] == ["step-00000002"]
+
+
+def test_only_the_newest_states_are_kept(make_trainer) -> None:
+    trainer = make_trainer(save_every=1)
+    trainer.train(4)
+    assert [p.name for p in states(trainer.folder)] == ["step-00000003", "step-00000004"]
+
+
+def test_every_pair_is_visited_once_an_epoch(make_trainer, toy_pairs) -> None:
+    trainer = make_trainer(batch_size=4)
+    n = len(toy_pairs.pairs)
+    visits = [p.pair_id for step in range(n) for p, _ in trainer.batch_at(step)]  # 4n visits: four epochs
+    for epoch in range(4):
+        assert sorted(visits[epoch * n : (epoch + 1) * n]) == sorted(p.pair_id for p in toy_pairs.pairs)
+
+
+def test_phases_of_every_step_are_recorded_with_the_share_of_the_arithmetic(make_trainer) -> None:
+    trainer = make_trainer()
+    trainer.train(3)
+    for line in read_log(trainer.folder):
+        assert {"data", "reference", "forward", "backward", "optimiser"} <= line["seconds"].keys()
+        assert 0 < line["arithmetic_share"] < 1.5
