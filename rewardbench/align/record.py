@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import rewardbench
 from rewardbench.align.losses import effective_beta
+from rewardbench.align.monitors import AlarmRule, watch_rows
 from rewardbench.align.samples import Sample
 from rewardbench.align.training import read_log
+from rewardbench.align.watching import readings
 from rewardbench.tables import read_table
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ def write_result(
         "training": [read_log(folder / "train") for folder in rounds],
         "changes": dict(changes),
         "alarm": None if alarm is None else alarm.as_dict(),
+        "watched": watch_rows(readings(run.out, s), AlarmRule()),
         "clips": [
             {
                 "prompt_id": b.prompt.prompt_id,

@@ -11,6 +11,8 @@ from rewardbench.cli import options, output
 from rewardbench.cli.progress import terminal_progress
 from rewardbench.errors import InputError
 
+_KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "float | None": "a number or none"}
+
 
 def align(
     context: typer.Context,
@@ -196,7 +198,7 @@ def _value(name: str, text: str, kind: str) -> Any:
         if kind == "float | None":
             return None if text.lower() == "none" else float(text)
     except (ValueError, KeyError):
-        raise InputError(f"--set {name}={text}: {name} is {kind.replace(' | None', ' or none')}") from None
+        raise InputError(f"--set {name}={text}: {name} is {_KINDS[kind]}") from None
     return text
 
 

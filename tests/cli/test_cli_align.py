@@ -1,0 +1,82 @@
+"""`rewardbench align` and `rewardbench pairs` as they are typed: what they print and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rewardbench.cli.app import main
+from rewardbench.video import write_video
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--set", "betta=3"], "--set betta=3: the recipe has no such setting; did you mean 'beta'?"),
+        (["--set", "beta"], "--set beta: the recipe has no such setting; write --set NAME=VALUE"),
+        (["--set", "beta=x"], "--set beta=x: beta is a number"),
+        (["--set", "steps=1.5"], "steps is a whole number"),
+        (["--set", "low_memory=maybe"], "low_memory is true or false"),
+        (["--algorithm", "ppo"], "algorithm 'ppo' is not known; there are sft, dpo, gapo"),
+        (["--preset", "gapo_papre"], "preset 'gapo_papre' is not known; did you mean 'gapo_paper'?"),
+        (["--algorithm", "sft", "--preset", "gapo_paper"], "preset gapo_paper is for gapo, not sft"),
+        (["--set", "error_space=epsilon", "--set", "beta_schedule=(1-t)^2"], "is the same factor twice"),
+        (["--on-alarm", "panic"], "--on-alarm is warn or stop, not 'panic'"),
+        (["--dimension", "motion=much"], "--dimension motion=much: the weight is not a number"),
+        (["--dimension", "beauty"], "animereward has no dimension 'beauty'; there are smoothness, motion"),
+        (["--model", "nowhere"], "nowhere is neither a generator family"),
+        (["--held-out", "nosuch"], "unknown plugin 'nosuch'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(arguments, sentence, tmp_path, capsys) -> None:
+    assert main(["align", "--plugin", "animereward", "--out", str(tmp_path / "run"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run" / "round-1").exists()
+
+
+def test_the_recipe_is_printed_with_where_each_setting_comes_from(capsys) -> None:
+    assert (
+        main(["align", "--plugin", "animereward", "--preset", "flow_dpo_paper", "--set", "steps=7", "--settings"]) == 0
+    )
+    lines = {line.split()[0]: line.split(maxsplit=2)[1:] for line in capsys.readouterr().out.splitlines() if line}
+    assert lines["beta"][0] == "500.0"
+    assert lines["beta"][1].startswith("arXiv:2501.13918v2")
+    assert lines["reduction"] == ["mean", "ours"]
+    assert lines["steps"] == ["7", "you"]
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> Path:
+    for name, level in (("a", 0), ("b", 80), ("c", 160)):
+        write_video(tmp_path / f"{name}.mp4", np.full((2, 16, 16, 3), level, np.uint8), 8)
+    (tmp_path / "scored.csv").write_text("video,prompt,good\na.mp4,x,1\nb.mp4,x,3\nc.mp4,x,2\n")
+    return tmp_path / "scored.csv"
+
+
+def test_pairs_build_writes_a_pairs_file(scored, tmp_path, capsys) -> None:
+    out = tmp_path / "pairs.csv"
+    assert main(["pairs", "build", str(scored), "--score", "good", "--out", str(out), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"pairs": 1, "clips": 3, "left_out": [], "file": str(out)}
+    header, row = out.read_text().splitlines()
+    found = dict(zip(header.split(","), row.split(","), strict=True))
+    assert (found["video_a"], found["video_b"], found["label_reward"], found["gap"]) == ("b.mp4", "a.mp4", "A", "2.0")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--score", "nice"], "has no column 'nice' (columns: video, prompt, good)"),
+        (["--score", "good", "--min-gap", "5"], "no two scores were more than 5 apart"),
+        (["--score", "good", "--losers", "0"], "--losers is at least 1"),
+        (["--score", "prompt"], "'x' in column 'prompt' is not a number"),
+    ],
+)
+def test_pairs_build_refuses_in_one_sentence(scored, tmp_path, capsys, arguments, sentence) -> None:
+    assert main(["pairs", "build", str(scored), "--out", str(tmp_path / "p.csv"), *arguments]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "p.csv").exists()
