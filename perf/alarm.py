@@ -18,7 +18,7 @@ from typing import Any
 from rewardbench.align.alignment import align
 from rewardbench.align.judging import Judge
 from rewardbench.align.presets import recipe_for
-from rewardbench.align.sampling import SamplingSettings
+from rewardbench.align.sampling import SamplingChoice
 from rewardbench.align.settings import AlignSettings
 
 RESULTS = Path(__file__).with_name("results") / "alarm.json"
@@ -36,7 +36,7 @@ def run(kind: str, seed: int, work: Path, device: str) -> dict[str, Any]:
         judge=PIXELS if kind == "hacked" else MINI,
         held_out=(MINI,) if kind == "hacked" else (Judge("drawn-rules", {"outfit_colour": 1.0}),),
         out=work / f"{kind}-{seed}",
-        sampling=SamplingSettings(steps=12, batch_size=16),
+        sampling=SamplingChoice(steps=12, batch_size=16),
         evaluations=3,
         watch_count=64,
         device=device,

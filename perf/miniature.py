@@ -25,7 +25,7 @@ from rewardbench.align.alignment import align
 from rewardbench.align.judging import Judge
 from rewardbench.align.presets import recipe_for
 from rewardbench.align.prompts import write_table
-from rewardbench.align.sampling import SamplingSettings
+from rewardbench.align.sampling import SamplingChoice
 from rewardbench.align.settings import AlignSettings
 from rewardbench.align.toy.drawn import FPS, drawn_prompt
 from rewardbench.tables import read_table
@@ -39,7 +39,7 @@ GENERAL = dict.fromkeys(("smoothness", "motion", "appeal", "text_video"), 1.0)
 """What a judge of general video quality has of the six (VideoScore: visual quality, temporal consistency, dynamic
 degree, text alignment): nothing on the first frame, nothing on the character."""
 TEXT = {"text_video": 1.0}
-PROMPTS, EVALUATION, STEPS, SAMPLING_STEPS, SEEDS = 96, 128, 150, 12, (0, 1, 2)
+PROMPTS, EVALUATION, STEPS, SAMPLING_STEPS, SEEDS = 96, 128, 100, 12, (0, 1, 2)
 DRAWS = 2000
 
 
@@ -127,7 +127,7 @@ def settings(name: str, seed: int, work: Path, device: str) -> AlignSettings:
         out=work / f"seed-{seed}" / name,
         prompt_count=PROMPTS,
         evaluation_count=EVALUATION,
-        sampling=SamplingSettings(steps=SAMPLING_STEPS, batch_size=16),
+        sampling=SamplingChoice(steps=SAMPLING_STEPS, batch_size=16),
         winners=real_clips(work) if row.real else None,
         evaluations=1,
         device=device,

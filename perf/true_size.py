@@ -126,8 +126,12 @@ class MadeUp:
         return {name: value.repeat(len(prompt_ids), *[1] * (value.dim() - 1)) for name, value in self.row.items()}
 
 
-def build(size: Size, folder: Path, device: str, dtype: torch.dtype) -> VideoFamily:
-    """The family as it loads from a pipeline's folder; the network's weights are drawn where they would be read."""
+def build(size: Size, folder: Path, device: str, dtype: torch.dtype, *, data: bool = True) -> VideoFamily:
+    """The family as it loads from a pipeline's folder; the network's weights are drawn where they would be read.
+
+    Args:
+        data: False leaves the network on the meta device.
+    """
     name, config = size.transformer
     vae_name, vae = size.vae
     index = {
@@ -144,7 +148,7 @@ def build(size: Size, folder: Path, device: str, dtype: torch.dtype) -> VideoFam
         file = "scheduler_config.json" if part == "scheduler" else "config.json"
         (folder / part / file).write_text(json.dumps(content))
     (folder / "model_index.json").write_text(json.dumps(index))
-    diffusers_folder.load_part = drawn_part
+    diffusers_folder.load_part = drawn_part if data else empty_part
     return size.family.load(str(folder), device=device, dtype=dtype, clip=size.clip, options={})
 
 
@@ -162,3 +166,8 @@ def drawn_part(folder: Path, name: str, cls: Any, dtype: torch.dtype, device: st
             if place in stored and own[1].is_floating_point() and not set(kept) & set(place.split(".")):
                 own[1].data = own[1].data.to(dtype)
     return part.eval().requires_grad_(False)
+
+
+def empty_part(folder: Path, name: str, cls: Any, dtype: torch.dtype, device: str) -> Any:
+    """The same without data."""
+    return drawn_part(folder, name, cls, dtype, "meta")

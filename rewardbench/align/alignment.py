@@ -77,6 +77,7 @@ class Alignment:
         self.process = PartialState(cpu=_device(settings.device) == "cpu")
         self.facts = facts_of(settings.judge)
         self.family = load_generator(settings)
+        self.sampling = settings.sampling.filled(self.family)
         self.generator = settings.model
         self.out.mkdir(parents=True, exist_ok=True)
         claim_folder(self.out / "align.json", self._identity(), "the files")
@@ -92,7 +93,7 @@ class Alignment:
             "judge": {"plugin": s.judge.plugin, "mix": dict(s.judge.mix), "options": dict(s.judge.options)},
             "model": s.model,
             "generator": self.family.describe(),
-            "sampling": dataclasses.asdict(s.sampling),
+            "sampling": dataclasses.asdict(self.sampling),
             "pairs": None if s.pairs is None else str(s.pairs),
             "winners": None if s.winners is None else str(s.winners),
             "start": None if s.start is None else str(s.start),
@@ -210,7 +211,7 @@ class Alignment:
                 prompts,
                 folder,
                 per_prompt=per_prompt,
-                settings=self.settings.sampling,
+                settings=self.sampling,
                 seed=self.recipe.seed if seed is None else seed,
                 generator=name,
                 identity={"model": self.settings.model, "generator": family.describe(), **(identity or {})},

@@ -32,7 +32,7 @@ def describe_run(settings: AlignSettings) -> list[str]:
         f"{elements:,} latent elements each",
         f"judge: {settings.judge.label}; held out: {', '.join(j.plugin for j in settings.held_out) or 'none'}",
         f"to sample: {learn * recipe.samples_per_prompt * recipe.rounds:,} clips of {learn} prompts to learn on, "
-        f"{2 * check:,} of {check} prompts to compare on, {settings.sampling.steps} steps each",
+        f"{2 * check:,} of {check} prompts to compare on, {settings.sampling.filled(family).steps} steps each",
         f"to train: {recipe.steps} steps of {recipe.batch_size} examples, {recipe.tuning}, {recipe.algorithm}",
     ]
     if recipe.compares:

@@ -177,7 +177,7 @@ def check_fits(needed: MemoryEstimate, free: int | None) -> None:
     )
 
 
-class _Ledger(TorchDispatchMode):
+class Ledger(TorchDispatchMode):
     """Books every storage that an operation makes until it is freed, under the heading of the moment.
 
     Attributes:
@@ -248,7 +248,7 @@ class _Rehearsal:
         self.recipe, self.device, self._condition = recipe, device, condition
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         self.family = copy.copy(family)
-        self.family.transformer = network = _without_data(family.transformer)
+        self.family.transformer = network = without_data(family.transformer)
         _unwrap(network, self.family.blocks(network))
         # adapters and copies are made on the meta device: peft moves and casts what it makes, which fake tensors refuse
         with torch.device("meta"):
@@ -261,7 +261,7 @@ class _Rehearsal:
         with self.fake:
             for module in (network, copied):
                 if module is not None:
-                    _place(module, self.device)
+                    place_without_data(module, self.device)
         before = _storages(network)
         second = [p for name, p in network.named_parameters() if ".lora_" in name and f".{POLICY}." not in name]
         self.reference_bytes = _bytes(_storages(copied) if copied is not None else second)
@@ -278,7 +278,7 @@ class _Rehearsal:
     def run(self, size: int, passes: int, processes: int) -> MemoryEstimate:
         """``passes`` micro-batches of ``size`` examples: from the second on, gradients are there from the start."""
         sides = 1 + self.recipe.losers if self.recipe.compares else 1
-        ledger = _Ledger()
+        ledger = Ledger()
         ledger.ignore(self._static)
         hooks = [p.register_post_accumulate_grad_hook(_to_gradients(ledger)) for p in self.learning]
         try:
@@ -308,7 +308,7 @@ class _Rehearsal:
             device=self.device.type,
         )
 
-    def _pass(self, ledger: _Ledger, size: int, sides: int) -> None:
+    def _pass(self, ledger: Ledger, size: int, sides: int) -> None:
         recipe, network = self.recipe, self.family.transformer
         with ledger.during("data", "batch"):
             batch = self._batch(size, sides)
@@ -361,7 +361,7 @@ class _Rehearsal:
         return 2 * max(_bytes([p]) for p in self.learning)
 
 
-def _to_gradients(ledger: _Ledger) -> Callable[[Tensor], None]:
+def _to_gradients(ledger: Ledger) -> Callable[[Tensor], None]:
     def move(parameter: Tensor) -> None:
         assert parameter.grad is not None
         ledger.rename(parameter.grad, "gradients")
@@ -369,7 +369,7 @@ def _to_gradients(ledger: _Ledger) -> Callable[[Tensor], None]:
     return move
 
 
-def _without_data(network: nn.Module) -> nn.Module:
+def without_data(network: nn.Module) -> nn.Module:
     """A copy on the meta device."""
     tensors = [*network.parameters(), *network.buffers()]
     memo: dict[int, Any] = {}
@@ -380,7 +380,7 @@ def _without_data(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, memo)
 
 
-def _place(network: nn.Module, device: torch.device) -> None:
+def place_without_data(network: nn.Module, device: torch.device) -> None:
     """Turn meta tensors into ones that say they are on a device; to be called under the fake mode."""
     placed: dict[int, Any] = {}
     for module in network.modules():

@@ -61,6 +61,7 @@ def write_result(
         "recipe": recipe.as_dict(),
         "effective_beta": beta,
         "generator": {"model": s.model, **run.family.describe()},
+        "sampling": asdict(run.sampling),
         "optimised": s.judge.label,
         "held_out": [judge.plugin for judge in s.held_out],
         "prompts": {"learned_on": len(run.prompts), "compared_on": len(run.evaluation)},

@@ -32,6 +32,24 @@ class SamplingSettings:
     batch_size: int = 16
 
 
+@dataclass(frozen=True)
+class SamplingChoice:
+    """What the user says of sampling; what is None is the family's usual value."""
+
+    steps: int | None = None
+    guidance: float | None = None
+    batch_size: int = 16
+
+    def filled(self, family: VideoFamily) -> SamplingSettings:
+        """With the family's usual number of steps and guidance where nothing was said."""
+        steps, guidance = family.usual_sampling
+        return SamplingSettings(
+            steps if self.steps is None else self.steps,
+            guidance if self.guidance is None else self.guidance,
+            self.batch_size,
+        )
+
+
 def seed_of(*parts: object) -> int:
     """A 63-bit seed that depends on the parts alone, whatever process or order they are drawn in."""
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()

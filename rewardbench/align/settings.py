@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rewardbench.align.judging import Judge
 from rewardbench.align.recipe import Recipe
-from rewardbench.align.sampling import SamplingSettings
+from rewardbench.align.sampling import SamplingChoice
 
 STAGES = ("sample", "score", "pair", "encode", "train", "evaluate", "report")
 """In order. ``--stage`` runs one of them on the files of those before it."""
@@ -31,7 +31,7 @@ class AlignSettings:
         evaluation_prompts: table of prompts to compare base and aligned on; drawn ones if None (toy), else the last
             quarter of ``prompts``, which are then not learned on.
         prompt_count, evaluation_count: how many prompts are used; all of a table if None.
-        sampling: steps and guidance.
+        sampling: steps and guidance; the family's usual ones where nothing is said.
         pairs: pairs file to learn from; nothing is then sampled or scored for learning.
         label: of that file.
         winners: clip table of real winners (RealDPO).
@@ -57,7 +57,7 @@ class AlignSettings:
     evaluation_prompts: Path | None = None
     prompt_count: int | None = None
     evaluation_count: int | None = None
-    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    sampling: SamplingChoice = field(default_factory=SamplingChoice)
     pairs: Path | None = None
     label: str | None = None
     winners: Path | None = None

@@ -54,8 +54,12 @@ def align(
     trust_remote_code: options.TrustOption = False,
     prompt_count: Annotated[int | None, typer.Option("--prompt-count", help="Prompts to learn on.")] = None,
     evaluation_count: Annotated[int | None, typer.Option("--evaluation-count", help="Prompts to compare on.")] = None,
-    sampling_steps: Annotated[int, typer.Option("--sampling-steps", help="Steps of the sampler.")] = 20,
-    guidance: Annotated[float, typer.Option("--guidance", help="Classifier-free guidance; 1 is none.")] = 1.0,
+    sampling_steps: Annotated[
+        int | None, typer.Option("--sampling-steps", help="Steps of the sampler; the family's usual ones if left out.")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", help="Classifier-free guidance, 1 is none; the family's usual one.")
+    ] = None,
     sampling_batch: Annotated[int, typer.Option("--sampling-batch", help="Clips sampled at once.")] = 16,
     pairs: Annotated[
         Path | None, typer.Option("--pairs", metavar="FILE", help="Learn from a pairs file instead of sampling.")
@@ -110,7 +114,7 @@ def align(
     from rewardbench.align.alignment import align as run_alignment
     from rewardbench.align.judging import Judge
     from rewardbench.align.presets import recipe_for
-    from rewardbench.align.sampling import SamplingSettings
+    from rewardbench.align.sampling import SamplingChoice
     from rewardbench.align.settings import AlignSettings
 
     if on_alarm not in ("warn", "stop"):
@@ -133,7 +137,7 @@ def align(
         evaluation_prompts=evaluation_prompts,
         prompt_count=prompt_count,
         evaluation_count=evaluation_count,
-        sampling=SamplingSettings(sampling_steps, guidance, sampling_batch),
+        sampling=SamplingChoice(sampling_steps, guidance, sampling_batch),
         pairs=pairs,
         label=label,
         winners=winners,

@@ -17,7 +17,7 @@ from rewardbench.align.alignment import align
 from rewardbench.align.judging import Judge
 from rewardbench.align.presets import recipe_for
 from rewardbench.align.prompts import write_table
-from rewardbench.align.sampling import SamplingSettings
+from rewardbench.align.sampling import SamplingChoice
 from rewardbench.align.settings import AlignSettings
 from rewardbench.align.training import Trainer, read_log, states
 from rewardbench.errors import CheckFailed, InputError
@@ -71,7 +71,7 @@ def settings(tmp_path: Path, tiny_toy: Path, prompt_table: Path):
             "out": tmp_path / out,
             "model": str(tiny_toy),
             "prompts": prompt_table,
-            "sampling": SamplingSettings(steps=2, batch_size=8),
+            "sampling": SamplingChoice(steps=2, batch_size=8),
             "evaluations": 2,
             "watch_count": 2,
             "save_every": 2,
@@ -148,7 +148,7 @@ def test_written_weights_give_the_trained_generator(settings, judge, tiny_toy, t
     condition, empty = conditions(family, [s.prompt for s in samples], 0)
     seed = seed_of(given.recipe.seed, "evaluate") >> 32
     seeds = [seed_of(seed, "noise", s.prompt.prompt_id, 0) for s in samples]
-    found = sample(family, condition, empty, seeds, given.sampling)
+    found = sample(family, condition, empty, seeds, given.sampling.filled(family))
     from safetensors.torch import load_file
 
     kept = load_file(samples[0].latents)
@@ -249,7 +249,7 @@ def test_a_pairs_file_is_learned_from_without_sampling(settings, judge) -> None:
     given = settings("second", "dpo", pairs=first.out / "round-1-pairs.csv", label="reward")
     align(given)
     assert not (given.out / "round-1" / "base").exists()
-    assert read_log(given.out / "round-1" / "train")[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert read_log(given.out / "round-1" / "train")[0]["preference_loss"] == pytest.approx(math.log(2), abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_a_lora_can_be_started_from_and_be_the_reference(settings, judge) -> Non
     align(first)
     given = settings("second", "dpo", {"reference": "frozen_adapter"}, start=first.out / "weights")
     align(given)
-    assert read_log(given.out / "round-1" / "train")[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert read_log(given.out / "round-1" / "train")[0]["preference_loss"] == pytest.approx(math.log(2), abs=1e-6)
 
 
 def test_the_folder_of_another_run_is_refused(settings, judge) -> None:

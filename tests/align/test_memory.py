@@ -275,7 +275,7 @@ def test_the_system_says_what_is_free() -> None:
 
 def test_the_ledger_counts_storages_from_birth_to_death() -> None:
     """By hand: views are free, what a graph keeps stays, the highest moment is kept."""
-    ledger = memory._Ledger()
+    ledger = memory.Ledger()
     with ledger, ledger.during("forward"):
         a = torch.ones(1000)  # 4,000 bytes
         view = a.view(10, 100)[2:5]

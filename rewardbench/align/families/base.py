@@ -49,6 +49,8 @@ class VideoFamily(ABC):
     clip: ClipShape
     needs_image: bool
     """True: every prompt needs a first-frame image (image-to-video)."""
+    usual_sampling: ClassVar[tuple[int, float]] = (50, 1.0)
+    """Sampling steps and classifier-free guidance that its clips are usually made with."""
     image_noise: bool = False
     """True: :meth:`encode_image` puts the noise of training on first frames. Caches ask with it, sampling without."""
 

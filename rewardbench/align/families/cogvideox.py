@@ -64,6 +64,7 @@ class CogVideoXFamily(FolderFamily):
     """
 
     name = "cogvideox"
+    usual_sampling = (50, 6.0)
 
     def __init__(
         self,

@@ -60,6 +60,7 @@ class LTXFamily(FolderFamily):
     """
 
     name = "ltx"
+    usual_sampling = (50, 3.0)
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ class ToyFamily(VideoFamily):
     name = "toy"
     adapter_targets = ("to_q", "to_k", "to_v", "to_out", "ff_in", "ff_out")
     needs_image = True
+    usual_sampling = (12, 1.0)
 
     def __init__(self, toy: Toy, source: Path, device: str) -> None:
         self.transformer = toy.transformer.to(device)

@@ -52,6 +52,7 @@ class WanFamily(FolderFamily):
     """A Wan 2.1 pipeline's folder. Option: ``vae_tiling`` (off; on saves memory and changes latents a little)."""
 
     name = "wan"
+    usual_sampling = (50, 5.0)
 
     def __init__(
         self,
