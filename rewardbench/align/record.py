@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import rewardbench
 from rewardbench.align.losses import effective_beta
-from rewardbench.align.monitors import AlarmRule, watch_rows
+from rewardbench.align.monitors import AlarmRule, findings, watch_rows
 from rewardbench.align.samples import Sample
 from rewardbench.align.training import read_log
 from rewardbench.align.watching import readings
@@ -53,6 +53,7 @@ def write_result(
     if recipe.compares:
         found = effective_beta(recipe.beta, scale=recipe.scale, reduction=recipe.reduction, elements=elements)
         beta = {**asdict(found), "elements": elements}
+    looks = readings(run.out, s)
     rounds = [run.out / f"round-{n + 1}" for n in range(recipe.rounds)]
     result: dict[str, Any] = {
         "schema": SCHEMA,
@@ -69,7 +70,8 @@ def write_result(
         "training": [read_log(folder / "train") for folder in rounds],
         "changes": dict(changes),
         "alarm": None if alarm is None else alarm.as_dict(),
-        "watched": watch_rows(readings(run.out, s), AlarmRule()),
+        "findings": sorted({found for look in looks for found in findings(look, AlarmRule())}),
+        "watched": watch_rows(looks, AlarmRule()),
         "clips": [
             {
                 "prompt_id": b.prompt.prompt_id,

@@ -274,4 +274,6 @@ def _print_result(result: dict[str, Any], out: Path, stdout: Any) -> None:
     output.write("* optimised; all others are only watched or its parts", stdout)
     alarm = result["alarm"]
     output.write(f"alarm: {alarm['sentence']}" if alarm else "no alarm", stdout)
+    for finding in result["findings"]:
+        output.write(f"found: {finding}", stdout)
     output.write(str(out / "report.html"), stdout)
