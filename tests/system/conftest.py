@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import venv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import uv
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 900
@@ -74,23 +74,26 @@ class Installation:
             timeout=SECONDS,
         )
 
-    def pip(self, *words: str, folder: Path) -> None:
-        ended = self.python("-m", "pip", *words, folder=folder)
-        assert ended.returncode == 0, ended.stderr
+    def pip(self, command: str, *words: str, folder: Path) -> None:
+        """Run ``uv pip COMMAND WORDS`` on the environment."""
+        run_uv("pip", command, "--python", str(self.bin / "python"), *words, folder=folder)
+
+
+def run_uv(*words: str, folder: Path) -> None:
+    """Run uv, whose environments share one copy of each package: pip would write PyTorch's gigabytes anew."""
+    ended = subprocess.run(
+        [uv.find_uv_bin(), *words], cwd=folder, capture_output=True, text=True, check=False, timeout=SECONDS
+    )
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """The wheel in a new environment: `pip wheel`, `python -m venv`, `pip install WHEEL`."""
+    """The wheel, built from the checkout, in a new environment that holds it and what it needs."""
     home = tmp_path_factory.mktemp("installed")
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(home / "dist"), str(ROOT)],
-        check=True,
-        cwd=home,
-        timeout=SECONDS,
-    )
+    run_uv("build", "--wheel", "--out-dir", str(home / "dist"), str(ROOT), folder=home)
     (wheel,) = (home / "dist").glob("*.whl")
-    venv.create(home / "venv", with_pip=True)
+    run_uv("venv", "--python", sys.executable, str(home / "venv"), folder=home)
     found = Installation(home / "venv" / ("Scripts" if os.name == "nt" else "bin"), wheel, home / "cache")
     found.pip("install", str(wheel), folder=home)
     return found

@@ -41,7 +41,7 @@ def brightness(installed: Any, tmp_path: Path) -> Iterator[Any]:
         (source / name).write_text(text, encoding="utf-8")
     installed.pip("install", "--no-deps", str(source / "rewardbench-brightness"), folder=tmp_path)
     yield installed
-    installed.pip("uninstall", "-y", "rewardbench-brightness", folder=tmp_path)
+    installed.pip("uninstall", "rewardbench-brightness", folder=tmp_path)
 
 
 def test_the_page_keeps_its_promise_of_forty_lines() -> None:
