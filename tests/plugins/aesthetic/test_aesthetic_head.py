@@ -191,6 +191,7 @@ def test_both_parts_stand_in_the_fingerprint(head: Path, base: Path, tmp_path: P
     assert len(prints) == 2
 
 
+@pytest.mark.system
 def test_the_command_and_load_reward_give_the_closed_form(
     head: Path, base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

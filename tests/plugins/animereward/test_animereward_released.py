@@ -96,6 +96,7 @@ def compare(scores: Mapping[str, float | None], expected: Expected, clip: Clip) 
         assert scores["image_video"] is None or np.isnan(scores["image_video"])
 
 
+@pytest.mark.system
 @pytest.mark.shared
 def test_the_command_gives_the_reference_s_scores(folder: Path, wanted, tmp_path: Path, capfd) -> None:
     with open(tmp_path / "clips.csv", "w", newline="", encoding="utf-8") as stream:
@@ -264,6 +265,7 @@ def _grey(height: int, width: int) -> Any:
     return Frames(np.full((1, height, width, 3), 90, np.uint8), one, one / 8.0, 8.0, 1, height, width)
 
 
+@pytest.mark.system
 @pytest.mark.shared
 def test_the_command_takes_the_sampling_by_name(folder: Path, golden: Path, capfd) -> None:
     runs = [run for run in read(golden, "idefics2") if run["model"] == "anime_smooth" and run["mode"] == "anime_24"]

@@ -128,6 +128,7 @@ def test_a_key_too_few_or_too_many_is_an_error(talking_model, tmp_path: Path, ch
         VideoChat(str(folder), "cpu", "float32", 16)
 
 
+@pytest.mark.system
 def test_the_command_scores_clips(talking_model, tiny_clips: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     words = ["score", str(tiny_clips[0]), "--prompt", "a grey field", "--plugin", "judge"]
     words += ["--weights", str(talking_model(RATING)), "--device", "cpu", "--dtype", "float32", "--format", "json"]
@@ -146,6 +147,7 @@ def test_an_answer_nobody_can_read_is_a_missing_score_not_a_zero(talking_model, 
     model.close()
 
 
+@pytest.mark.system
 def test_a_judge_that_always_takes_the_first_is_shown_to_do_so(
     talking_model, tiny_clips: list[Path], tmp_path: Path
 ) -> None:

@@ -187,6 +187,7 @@ def test_ties_get_the_expectation_of_a_coin() -> None:
 # -- the public path -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.system
 def test_command_and_library_give_the_grades_of_the_composition(talking, tiny, tiny_clips, capsys) -> None:
     words = ["score", str(tiny_clips[0]), "--prompt", CAPTION, "--plugin", tiny, "--weights", str(talking.adapter)]
     words += ["--weights", f"base={talking.base}", "--device", "cpu", "--dtype", "float32", "--format", "json"]

@@ -77,6 +77,7 @@ def test_tokens_patches_and_hidden_states(golden, name) -> None:
     np.testing.assert_allclose(hidden[places], saved["hidden_at_special_tokens"], rtol=0, atol=5e-5)
 
 
+@pytest.mark.system
 def test_the_command_a_user_types(golden, tmp_path: Path) -> None:
     """Four clips with VideoAlign's scores, and one with a bad prompt, which costs itself only."""
     names = golden.names("full_lora", "single_raw")
@@ -124,6 +125,7 @@ OTHER_CASES = [
 ]
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("kind", "options"), OTHER_CASES)
 def test_the_command_with_other_frames_and_a_named_step(golden, tmp_path: Path, capfd, kind, options) -> None:
     names = golden.names("full_lora", kind)
@@ -142,6 +144,7 @@ def test_the_command_with_other_frames_and_a_named_step(golden, tmp_path: Path, 
     assert "the model was trained on at most" not in printed.err
 
 
+@pytest.mark.system
 def test_a_prompt_of_five_thousand_words_is_not_scored_in_silence(golden, capfd) -> None:
     clip = str(golden.videos / f"{golden.names('full_lora', 'single_raw')[0]}.mp4")
     words = ["score", clip, "--plugin", "videoreward", "--prompt", "a fox " * 2500, "--option", "num_frames=2"]

@@ -64,6 +64,7 @@ def template(shared: Path, model: str) -> str:
     return (shared / "assets" / folder / "templates" / "regression.txt").read_bytes().decode()
 
 
+@pytest.mark.system
 def test_the_command_gives_the_expected_scores_and_says_what_is_wrong_with_other_clips(
     golden, runs, templates, tmp_path, capsys
 ) -> None:
@@ -91,6 +92,7 @@ def test_the_command_gives_the_expected_scores_and_says_what_is_wrong_with_other
         assert row["raw"]["overall"] == pytest.approx(np.mean(raw), abs=1e-12)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("mode", ["example_48", "benchmark_16"])
 def test_the_command_gives_the_expected_scores_with_other_frames(
     golden, runs, templates, tmp_path, capsys, mode: str

@@ -204,6 +204,7 @@ def test_prompts_that_would_pass_for_structure_or_are_too_long(checkpoint, templ
     assert scores.notes[1] == ""
 
 
+@pytest.mark.system
 @pytest.mark.shared
 def test_a_prompt_of_five_thousand_words_is_not_scored_in_silence(checkpoint, templates, shared, capfd) -> None:
     clip = min((shared / "golden" / "videos").glob("*.mp4"), key=lambda file: file.stat().st_size)

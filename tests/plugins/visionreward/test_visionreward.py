@@ -129,6 +129,7 @@ def test_a_tokenizer_without_the_answers_is_refused() -> None:
 # -- the public path -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.system
 @pytest.mark.shared
 def test_command_and_library_give_the_same_scores(chat_folder, tiny_clips, capsys) -> None:
     words = ["score", *map(str, tiny_clips[:2]), "--prompt", PROMPT, "--plugin", "visionreward:chat"]

@@ -42,6 +42,7 @@ def test_load_reward_gives_the_scorer_s_own_number(models: Any, clip: Clip) -> N
     assert reward.score([clip])[0, 0] == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.system
 def test_the_command_gives_the_same_number(models: Any, clip: Clip, capfd: pytest.CaptureFixture[str]) -> None:
     expected, _ = direct(models, clip)
     arguments = ["score", clip.video, "--prompt", "a girl", "--image", str(clip.image)]
