@@ -15,6 +15,7 @@ from rewardbench.align.families.base import VideoFamily
 from rewardbench.align.recipe import Recipe
 from rewardbench.errors import InputError
 
+FILE = "pytorch_lora_weights.safetensors"
 POLICY, REFERENCE = "default", "reference"
 """Names of the adapter that learns, and of the one that a ``frozen_adapter`` or ``ema`` reference is made of."""
 
@@ -73,9 +74,7 @@ def load_adapter(family: VideoFamily, folder: Path, name: str) -> None:
     from diffusers.utils import logging as diffusers_logging
 
     network = family.transformer
-    path = folder / "pytorch_lora_weights.safetensors"
-    if not path.is_file():
-        raise InputError(f"{folder} has no pytorch_lora_weights.safetensors to start from")
+    path = lora_file(folder)
     from safetensors import safe_open
 
     try:
@@ -100,6 +99,18 @@ def load_adapter(family: VideoFamily, folder: Path, name: str) -> None:
         raise InputError(
             f"the LoRA {path} does not fit this generator: {wanted} tensors in the file, {loaded} places in the network"
         )
+
+
+def lora_file(folder: Path) -> Path:
+    """The file of a LoRA that diffusers' pipelines (or we) wrote.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise InputError(f"{folder} has no {FILE} to start from")
+    return path
 
 
 def adapter_parameters(network: nn.Module, name: str) -> dict[str, nn.Parameter]:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -30,31 +29,38 @@ import torch
 
 from rewardbench.align import adapters
 from rewardbench.align.comparison import compare
-from rewardbench.align.families import VideoFamily, load_family
+from rewardbench.align.families import family_name
+from rewardbench.align.generator import device_of, load_generator
+from rewardbench.align.identity import digest_of_prompts, run_identity
 from rewardbench.align.judging import Judge, JudgeFacts, facts_of, reward_of, score_samples
 from rewardbench.align.latent_cache import LatentCache
 from rewardbench.align.losses import effective_beta, effective_sample_size
-from rewardbench.align.memory import available, check_fits, estimate
-from rewardbench.align.objective import pair_weights
+from rewardbench.align.memory import available_to, check_fits, estimate
+from rewardbench.align.objective import loss_elements, pair_weights
 from rewardbench.align.pairs import (
     PairSet,
     best_against_worst,
     every_clip,
     pairs_from_file,
     real_against_generated,
+    real_alone,
+    without_contradictions,
     write_pairs,
 )
-from rewardbench.align.prompts import Prompt, draw_prompts, read_prompts, write_table
+from rewardbench.align.prompts import Prompt, check_images, draw_clips
 from rewardbench.align.record import write_result
-from rewardbench.align.samples import Sample, claim_folder, sample_clips
+from rewardbench.align.run_prompts import keep_prompts, kept_prompts
+from rewardbench.align.samples import Sample, claim_folder, sample_clips, table_of
 from rewardbench.align.sampling import VelocityHook, seed_of
-from rewardbench.align.settings import STAGES, TOY_EVALUATION_PROMPTS, TOY_PROMPTS, AlignSettings
+from rewardbench.align.settings import (
+    STAGES,
+    AlignSettings,
+    check_settings,
+)
 from rewardbench.align.training import Trainer, states
-from rewardbench.align.watching import judge_scores, read_so_far
+from rewardbench.align.watching import judge_scores, read_so_far, scores_path
 from rewardbench.errors import CheckFailed, InputError
 from rewardbench.scoring.progress import Progress, Silent
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Alignment:
@@ -69,62 +75,27 @@ class Alignment:
     """
 
     def __init__(self, settings: AlignSettings, progress: Progress | None = None) -> None:
-        from accelerate import PartialState
+        from accelerate.state import AcceleratorState, PartialState
 
+        self.is_toy = family_name(settings.model) == "toy"
+        check_settings(settings, toy=self.is_toy)
         self.settings, self.progress = settings, progress or Silent()
         self.recipe = settings.recipe
         self.out = settings.out
-        self.process = PartialState(cpu=_device(settings.device) == "cpu")
+        self.process = PartialState(cpu=device_of(settings.device) == "cpu")
+        if self.process.num_processes == 1:  # a run before this one may have had another precision
+            AcceleratorState._reset_state()
         self.facts = facts_of(settings.judge)
         self.family = load_generator(settings)
         self.sampling = settings.sampling.filled(self.family)
         self.generator = settings.model
+        self.network_digest = self.family.network_digest()
         self.out.mkdir(parents=True, exist_ok=True)
-        claim_folder(self.out / "align.json", self._identity(), "the files")
-        self.prompts, self.evaluation = self._prompts()
-
-    # ------------------------------------------------------------------ what is asked for
-
-    def _identity(self) -> dict[str, object]:
-        """Everything that decides what the run's files are."""
-        s = self.settings
-        return {
-            "recipe": self.recipe.as_dict(),
-            "judge": {"plugin": s.judge.plugin, "mix": dict(s.judge.mix), "options": dict(s.judge.options)},
-            "model": s.model,
-            "generator": self.family.describe(),
-            "sampling": dataclasses.asdict(self.sampling),
-            "pairs": None if s.pairs is None else str(s.pairs),
-            "winners": None if s.winners is None else str(s.winners),
-            "start": None if s.start is None else str(s.start),
-            "min_gap": s.min_gap,
-            "evaluations": s.evaluations,
-            "watch_count": s.watch_count,
-        }
-
-    def _prompts(self) -> tuple[list[Prompt], list[Prompt]]:
-        """(to learn on, to compare on), copied into the run's folder with their images."""
-        s, folder = self.settings, self.out / "prompts"
-        needs = self.family.needs_image
-        done = [folder / "align.csv", folder / "evaluate.csv"]
-        if not all(p.exists() for p in done) and self.process.is_main_process:
-            folder.mkdir(exist_ok=True)
-            if s.prompts is None:
-                if self.family.name != "toy":
-                    raise InputError(
-                        "name the prompts to learn on with --prompts; only the toy generator draws its own"
-                    )
-                draw_prompts(folder, "align", s.prompt_count or TOY_PROMPTS)
-                if s.evaluation_prompts is None:
-                    draw_prompts(folder, "evaluate", s.evaluation_count or TOY_EVALUATION_PROMPTS)
-                else:
-                    copy_prompts(read_prompts(s.evaluation_prompts, needs_image=needs)[: s.evaluation_count], done[1])
-            else:
-                learn, check = split_prompts(s, needs)
-                copy_prompts(learn, done[0])
-                copy_prompts(check, done[1])
+        claim_folder(self.out / "align.json", run_identity(settings, self.family, self.sampling), "the files")
+        if self.process.is_main_process:
+            keep_prompts(settings, self.family.needs_image, self.out / "prompts")
         self.process.wait_for_everyone()
-        return read_prompts(done[0], needs_image=needs), read_prompts(done[1], needs_image=needs)
+        self.prompts, self.evaluation = kept_prompts(settings, self.family.needs_image, self.out / "prompts")
 
     # ------------------------------------------------------------------ stages
 
@@ -155,7 +126,11 @@ class Alignment:
             folder = self.out / f"round-{number + 1}"
             folder.mkdir(exist_ok=True)
             if number:
-                self._adopt(self.out / f"round-{number}" / "train")
+                before = self.out / f"round-{number}" / "train"
+                if stage not in (None, "train") and not states(before):
+                    self.progress.message(f"round {number + 1} waits until round {number} is trained")
+                    break
+                self._adopt(before)
             samples = self._sample_round(folder, number)
             if stage == "sample":
                 continue
@@ -165,9 +140,11 @@ class Alignment:
             pairs = self._pair_round(folder, samples, rewards)
             if stage == "pair":
                 continue
-            cache = LatentCache(folder / "cache", self.family, list(pairs.clips.values()), self.recipe.seed)
+            prompts = [p.prompt for p in pairs.pairs]
+            cache = LatentCache(folder / "cache", self.family, list(pairs.clips.values()), self.recipe.seed, prompts)
             self.progress.start_phase("encoding", len(pairs.clips))
             cache.fill(part=self._part(), advance=self.progress.advance)
+            self.family.release_encoders()
             self.process.wait_for_everyone()
             if stage == "encode":
                 continue
@@ -180,11 +157,15 @@ class Alignment:
         return self.process.process_index, self.process.num_processes
 
     def _sample_round(self, folder: Path, number: int) -> list[Sample]:
-        if self.settings.pairs is not None:
+        if self.settings.pairs is not None or (self.settings.winners is not None and self.recipe.algorithm == "sft"):
             return []
         self.progress.start_phase(f"sampling (round {number + 1})", len(self.prompts) * self.recipe.samples_per_prompt)
         samples = self._sample(
-            self.prompts, folder / "base", per_prompt=self.recipe.samples_per_prompt, name=self._name(number)
+            self.prompts,
+            folder / "base",
+            per_prompt=self.recipe.samples_per_prompt,
+            name=self._name(number),
+            seed=_round_seed(self.recipe.seed, number),
         )
         return samples
 
@@ -198,7 +179,7 @@ class Alignment:
         *,
         per_prompt: int,
         name: str,
-        seed: int | None = None,
+        seed: int,
         hook: VelocityHook | None = None,
         identity: dict[str, object] | None = None,
     ) -> list[Sample]:
@@ -212,20 +193,27 @@ class Alignment:
                 folder,
                 per_prompt=per_prompt,
                 settings=self.sampling,
-                seed=self.recipe.seed if seed is None else seed,
+                seed=seed,
                 generator=name,
-                identity={"model": self.settings.model, "generator": family.describe(), **(identity or {})},
+                identity={
+                    "network": self.network_digest,
+                    "encoders": family.fingerprint(),
+                    "generator": family.describe(),
+                    "prompts": digest_of_prompts(prompts),
+                    **(identity or {}),
+                },
                 hook=hook,
                 part=self._part(),
                 advance=self.progress.advance,
             )
         finally:
             family.transformer.train(was_training)
+            family.release_encoders()
         self.process.wait_for_everyone()
         return samples
 
     def _score_round(self, folder: Path, samples: list[Sample]) -> dict[str, float]:
-        if not samples or (self.settings.winners is not None and self.recipe.algorithm == "sft"):
+        if not samples:
             return {}
         judge = self.settings.judge
         return reward_of(judge, self.facts, self._score(samples, judge, self.facts, folder / "scores.csv"))
@@ -250,18 +238,41 @@ class Alignment:
         s, r = self.settings, self.recipe
         if s.pairs is not None:
             pairs = pairs_from_file(s.pairs, s.label, self.generator)
-        elif s.winners is not None:
-            pairs = real_against_generated(s.winners, samples, rewards, losers=r.losers)
+            check_images([p.prompt for p in pairs.pairs], str(s.pairs), needs_image=self.family.needs_image)
+            self._refuse_overlap(pairs)
+        elif s.winners is not None and r.algorithm == "sft":
+            pairs = real_alone(s.winners, self.prompts)
+        elif s.winners is not None or r.algorithm == "realdpo":
+            winners = s.winners or self._drawn_winners()
+            pairs = real_against_generated(winners, samples, rewards, losers=r.losers)
         elif r.algorithm == "flow-rwr":
             pairs = every_clip(samples, rewards, s.judge.label)
         else:
             pairs = best_against_worst(samples, rewards, s.judge.label, losers=r.losers, min_gap=s.min_gap)
+        if r.pair_weight == "gap":
+            pairs = without_contradictions(pairs)
         for sentence in (*pairs.left_out, pairs.off_policy):
             if sentence:
                 self.progress.message(sentence)
-        if self.process.is_main_process and r.algorithm != "flow-rwr" and s.pairs is None:
+        if self.process.is_main_process and s.pairs is None and any(p.lose for p in pairs.pairs):
             write_pairs(pairs, folder.parent / f"{folder.name}-pairs.csv")
         return pairs
+
+    def _drawn_winners(self) -> Path:
+        """The drawn world's own clips of the toy's prompts: its real clips."""
+        if self.process.is_main_process:
+            draw_clips(self.out / "real", self.prompts)
+        self.process.wait_for_everyone()
+        return self.out / "real" / "real.csv"
+
+    def _refuse_overlap(self, pairs: PairSet) -> None:
+        learned = {p.prompt.text for p in pairs.pairs}
+        both = sum(p.text in learned for p in self.evaluation)
+        if both:
+            raise InputError(
+                f"{both} prompts to compare on stand in {self.settings.pairs}, which is learned from; take them out of "
+                "one of the two"
+            )
 
     def _train_round(self, folder: Path, number: int, pairs: PairSet, cache: LatentCache) -> None:
         steps = self.recipe.steps // self.recipe.rounds
@@ -269,9 +280,9 @@ class Alignment:
         weights = pair_weights(pairs.pairs, recipe, self.facts.reward_range)
         if number == 0:
             self._say_strength(weights)
-            free = self._free_memory()
-            if free is not None:
-                check_fits(estimate(self.family, recipe, processes=self.process.num_processes), free)
+            if next(self.family.transformer.parameters()).device.type == "cuda":  # a CPU's system swaps first
+                needed = estimate(self.family, recipe, processes=self.process.num_processes)
+                check_fits(needed, available_to(self.family.transformer))
         trainer = Trainer(
             self.family,
             recipe,
@@ -289,14 +300,9 @@ class Alignment:
             if until < steps:
                 self._watch(trainer, number * steps + until)
 
-    def _free_memory(self) -> int | None:
-        """Of a GPU; on a CPU the operating system swaps before it refuses, and only --dry-run shows estimates."""
-        device = next(self.family.transformer.parameters()).device
-        return available(device) if device.type == "cuda" else None
-
     def _say_strength(self, weights: dict[str, float]) -> None:
         r = self.recipe
-        elements = math.prod(self.family.latent_shape)
+        elements = loss_elements(self.family, r)
         if r.compares:
             found = effective_beta(r.beta, scale=r.scale, reduction=r.reduction, elements=elements)
             self.progress.message(
@@ -353,18 +359,23 @@ class Alignment:
         seed = seed_of(self.recipe.seed, "evaluate") >> 32
         samples = self._sample(
             prompts, folder, per_prompt=1, name=f"{self.generator} at step {step}", seed=seed, hook=hook,
-            identity={"step": step, "recipe": self.recipe.as_dict() if step else None},
+            identity=self._look_identity(step),
         )  # fmt: skip
         found: dict[str, dict[str, float]] = {}
-        for number, (judge, facts) in enumerate(self._judges()):
-            path = folder.parent / f"{folder.name}-scores-{number}.csv"
+        for judge, facts in self._judges():
+            path = scores_path(folder, judge, self.settings)
             found.update(judge_scores(samples, judge, facts, self._score(samples, judge, facts, path)))
         return {"samples": samples, "scores": found}
 
+    def _look_identity(self, step: int) -> dict[str, object]:
+        """What the clips of a look depend on, beside generator, prompts and sampling."""
+        return {"step": step, "recipe": self.recipe.as_dict() if step else None}
+
     def base_look(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
-        """The generator before it learned: adapters off, or loaded anew."""
+        """The generator before it learned: adapters off, or loaded anew (with the LoRA that the run started from)."""
         folder = self.out / "evaluate" / "base"
-        if self.recipe.tuning == "lora" and getattr(self.family.transformer, "peft_config", None):
+        lora = self.recipe.tuning == "lora" and bool(getattr(self.family.transformer, "peft_config", None))
+        if lora and self.settings.start is None:
             self.family.transformer.disable_adapters()
             try:
                 return self._look(0, prompts, folder)
@@ -372,8 +383,11 @@ class Alignment:
                 self.family.transformer.enable_adapters()
                 adapters.activate(self.family.transformer, adapters.POLICY)
         learned = self.family
-        if self.recipe.tuning == "full":
+        if not table_of(folder).exists():  # else only its files are read
             self.family = load_generator(self.settings)
+            if self.settings.start is not None:
+                adapters.load_adapter(self.family, self.settings.start, adapters.POLICY)
+                adapters.activate(self.family.transformer, adapters.POLICY)
         try:
             return self._look(0, prompts, folder)
         finally:
@@ -396,8 +410,7 @@ class Alignment:
             raise InputError(f"{self.out} holds no weights yet; run the stages before evaluate")
         self._load_weights()
         base = self.base_look(self.evaluation)
-        steps = self.recipe.steps // self.recipe.rounds * self.recipe.rounds
-        aligned = self._look(steps, self.evaluation, self.out / "evaluate" / "aligned")
+        aligned = self._look(self.recipe.steps, self.evaluation, self.out / "evaluate" / "aligned")
         changes = {}
         for name, before in base["scores"].items():
             change = compare(before, aligned["scores"][name], seed=self.recipe.seed)
@@ -433,76 +446,19 @@ def align(settings: AlignSettings, progress: Progress | None = None, *, stage: s
         InputError: the command or its input is wrong.
         CheckFailed: the loss diverged, or an alarm stopped the run.
     """
+    kind = Alignment
     if settings.recipe.algorithm == "flow-nrg":
         from rewardbench.align.guided import GuidedAlignment
 
-        return GuidedAlignment(settings, progress).run(stage)
-    return Alignment(settings, progress).run(stage)
-
-
-def load_generator(settings: AlignSettings) -> VideoFamily:
-    """The generator that is asked for, as it was before it learned anything."""
-    return load_family(
-        settings.model,
-        device=_device(settings.device),
-        dtype=_dtype(settings.dtype),
-        options=settings.model_options,
-    )
-
-
-def split_prompts(settings: AlignSettings, needs_image: bool) -> tuple[list[Prompt], list[Prompt]]:
-    """(to learn on, to compare on); a table that serves for both gives its last quarter to the comparison.
-
-    Raises:
-        InputError: too few prompts to split, or one prompt on both sides.
-    """
-    assert settings.prompts is not None
-    learn = read_prompts(settings.prompts, needs_image=needs_image)
-    if settings.evaluation_prompts is not None:
-        check = read_prompts(settings.evaluation_prompts, needs_image=needs_image)
-    else:
-        texts = list(dict.fromkeys(p.text for p in learn))
-        if len(texts) < 2:
-            raise InputError(
-                f"{settings.prompts} has one prompt; the comparison needs others than are learned on "
-                "(--evaluation-prompts)"
-            )
-        kept = set(texts[-max(1, len(texts) // 4) :])
-        learn, check = [p for p in learn if p.text not in kept], [p for p in learn if p.text in kept]
-    learn, check = learn[: settings.prompt_count], check[: settings.evaluation_count]
-    both = {(p.text, p.image) for p in learn} & {(p.text, p.image) for p in check}
-    if both:
-        raise InputError(f"{len(both)} prompts are learned on and compared on; take them out of one of the tables")
-    return learn, check
-
-
-def copy_prompts(prompts: Sequence[Prompt], table: Path) -> None:
-    """Write prompts and copies of their images beside ``table``."""
-    images = table.with_suffix("").with_name(f"{table.stem}-images")
-    rows = []
-    for number, p in enumerate(prompts):
-        image = ""
-        if p.image:
-            images.mkdir(exist_ok=True)
-            copy = images / f"{number:05d}{Path(p.image).suffix}"
-            if not copy.exists():
-                shutil.copyfile(p.image, copy)
-            image = copy.relative_to(table.parent).as_posix()
-        rows.append({"prompt_id": p.prompt_id, "prompt": p.text, "image": image})
-    write_table(table, rows)
+        kind = GuidedAlignment
+    try:
+        return kind(settings, progress).run(stage)
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"the GPU ran out of memory ({str(error).splitlines()[0]}); what is finished stays: lower --sampling-batch "
+            "or micro_batch_size, or choose checkpointing full or low_memory, and run the command again"
+        ) from error
 
 
 def _round_seed(seed: int, number: int) -> int:
     return seed if number == 0 else seed_of(seed, "round", number) >> 32
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _dtype(name: str) -> torch.dtype:
-    if name not in DTYPES:
-        raise InputError(f"dtype {name!r} is not known; there are {', '.join(DTYPES)}")
-    return DTYPES[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Any
 
 import torch
@@ -37,16 +38,21 @@ def apply(family: VideoFamily, mode: str) -> None:
 
 
 def _wrap(block: nn.Module, mode: str) -> None:
-    plain = block.forward
-    context: Any = {} if mode == "full" else {"context_fn": _contexts}
+    """Bound methods, not closures: a deep copy of a wrapped block asks itself and not the block it was copied from."""
+    block._plain_forward = block.forward  # type: ignore[assignment]
+    block.forward = MethodType(_forward if mode == "full" else _forward_keeping_attention, block)
 
-    def forward(*arguments: Any, **named: Any) -> Any:
-        if not torch.is_grad_enabled():
-            return plain(*arguments, **named)
-        return checkpoint(plain, *arguments, use_reentrant=False, **context, **named)
 
-    block._plain_forward = plain  # type: ignore[assignment]
-    block.forward = forward
+def _forward(block: Any, *arguments: Any, **named: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return block._plain_forward(*arguments, **named)
+    return checkpoint(block._plain_forward, *arguments, use_reentrant=False, **named)
+
+
+def _forward_keeping_attention(block: Any, *arguments: Any, **named: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return block._plain_forward(*arguments, **named)
+    return checkpoint(block._plain_forward, *arguments, use_reentrant=False, context_fn=_contexts, **named)
 
 
 def _contexts() -> Any:

@@ -18,7 +18,7 @@ class Change:
     Attributes:
         base, aligned: means over prompts that both have a score for.
         difference, difference_ci95: mean of the paired differences, with its 95 % percentile bootstrap over prompts.
-        standardised: difference over the standard deviation of base between prompts.
+        standardised: difference over the standard deviation of base between prompts; None where that is 0 or unknown.
         win_rate, win_rate_ci95: share of prompts where the aligned clips score higher; equal ones count one half.
         n: prompts compared; ``abstained``: prompts left out because one side has no score.
     """
@@ -27,7 +27,7 @@ class Change:
     aligned: float
     difference: float
     difference_ci95: tuple[float, float]
-    standardised: float
+    standardised: float | None
     win_rate: float
     win_rate_ci95: tuple[float, float]
     n: int
@@ -58,7 +58,7 @@ def compare(base: Mapping[str, float], aligned: Mapping[str, float], *, seed: in
         aligned=float(pairs[:, 1].mean()),
         difference=float(gain.mean()),
         difference_ci95=_interval(gain[drawn].mean(1)),
-        standardised=float(gain.mean()) / spread if spread > 0 else float("nan"),
+        standardised=float(gain.mean()) / spread if spread > 0 else None,
         win_rate=float(won.mean()),
         win_rate_ci95=_interval(won[drawn].mean(1)),
         n=len(pairs),

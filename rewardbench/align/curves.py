@@ -22,11 +22,15 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: its name in the legend, its class in the style sheet, its points."""
+    """One curve: its name in the legend, its class in the style sheet, its points.
+
+    ``hollow`` are the steps whose dots are drawn empty (where a chart has dots): they rest on too little.
+    """
 
     name: str
     css: str
     points: Points
+    hollow: frozenset[float] = frozenset()
 
 
 class _Frame:
@@ -70,10 +74,11 @@ class _Frame:
         low, high = self._y
         return TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
-    def level(self, value: float) -> None:
-        """A dashed horizontal line."""
+    def level(self, value: float, css: str = "floor dashed") -> None:
+        """A horizontal line."""
         self._add(
-            '<line class="floor dashed" x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}"/>',
+            '<line class="{0}" x1="{1}" x2="{2}" y1="{3:.1f}" y2="{3:.1f}"/>',
+            css,
             LEFT,
             WIDTH - RIGHT,
             self.y(value),
@@ -85,18 +90,23 @@ class _Frame:
             '<line class="{0}" x1="{1:.1f}" x2="{1:.1f}" y1="{2}" y2="{3}"/>', css, self.x(value), TOP, HEIGHT - BOTTOM
         )
 
-    def curve(self, line: Line) -> None:
-        """A line with gaps where values are not finite; a lone point as a dot."""
+    def curve(self, line: Line, dots: bool = False) -> None:
+        """A line with gaps where values are not finite; a lone point as a dot, or all points."""
         run: list[tuple[float, float]] = []
         for x, y in [*thinned(line.points), (math.nan, math.nan)]:
             if math.isfinite(y):
                 run.append((self.x(x), self.y(y)))
-            elif len(run) == 1:
+            elif len(run) == 1 and not dots:
                 self._add('<circle class="point {}" cx="{:.1f}" cy="{:.1f}" r="2.5"/>', line.css, *run[0])
                 run = []
             elif run:
-                self._add('<path class="curve {}" d="{}"/>', line.css, _path(run))
+                if len(run) > 1:
+                    self._add('<path class="curve {}" d="{}"/>', line.css, _path(run))
                 run = []
+        for x, y in line.points if dots else ():
+            if math.isfinite(y):
+                css = f"{line.css} hollow" if x in line.hollow else line.css
+                self._add('<circle class="point {}" cx="{:.1f}" cy="{:.1f}" r="2.8"/>', css, self.x(x), self.y(y))
 
     def area(self, css: str, x: Sequence[float], low: np.ndarray, high: np.ndarray) -> None:
         """What lies between two curves."""
@@ -118,6 +128,9 @@ def line_chart(
     level: float | None = None,
     marks: Sequence[float] = (),
     share: bool = False,
+    dots: bool = False,
+    alarm: float | None = None,
+    span: tuple[float, float] | None = None,
 ) -> Markup | None:
     """Values over steps; None where no value is finite.
 
@@ -128,21 +141,26 @@ def line_chart(
         level: value to draw a dashed line at (chance, no change).
         marks: steps to draw a vertical line at (the rounds' ends).
         share: the axis goes from 0 to 1.
+        dots: every point is drawn as a dot too (few points, with nothing measured in between).
+        alarm: value to draw the line of an alarm at.
+        span: values that the vertical axis reaches at least, to be as long as another chart's.
     """
     known = [(x, y) for line in lines for x, y in line.points if math.isfinite(y)]
     if not known:
         return None
-    values = [y for _, y in known] + ([] if level is None else [level])
-    span = (0.0, 1.0) if share else (min(values), max(values))
-    pad = 0.0 if share else 0.06 * (span[1] - span[0])
+    values = [*(y for _, y in known), *(v for v in (level, alarm) if v is not None), *(span or ())]
+    low, high = (0.0, 1.0) if share else (min(values), max(values))
+    pad = 0.0 if share else 0.06 * (high - low)
     last = max(x for x, _ in known)
-    frame = _Frame((0.0, last), (span[0] - pad, span[1] + pad), "step", y_name, whole=True)
+    frame = _Frame((0.0, last), (low - pad, high + pad), "step", y_name, whole=True)
     for mark in marks:
         frame.upright(mark, "oracle")
     if level is not None:
         frame.level(level)
+    if alarm is not None:
+        frame.level(alarm, "floor alarm")
     for line in lines:
-        frame.curve(line)
+        frame.curve(line, dots)
     ends = [f"{line.name} {ends_of(line.points)}" for line in lines if line.points]
     return frame.svg(f"{title}: {'; '.join(ends)}.")
 

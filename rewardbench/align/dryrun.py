@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
-from rewardbench.align.alignment import load_generator, split_prompts
+from rewardbench.align.families import family_name
+from rewardbench.align.generator import load_generator
 from rewardbench.align.judging import facts_of
 from rewardbench.align.losses import effective_beta
-from rewardbench.align.memory import available, check_fits, estimate
-from rewardbench.align.settings import TOY_EVALUATION_PROMPTS, TOY_PROMPTS, AlignSettings
+from rewardbench.align.memory import available_to, check_fits, estimate
+from rewardbench.align.objective import loss_elements
+from rewardbench.align.run_prompts import split_prompts
+from rewardbench.align.settings import TOY_EVALUATION_PROMPTS, TOY_PROMPTS, AlignSettings, check_settings
 
 
 def describe_run(settings: AlignSettings) -> list[str]:
@@ -18,6 +19,7 @@ def describe_run(settings: AlignSettings) -> list[str]:
         InputError: what the run itself would refuse at its start, too little memory among it.
     """
     recipe = settings.recipe
+    check_settings(settings, toy=family_name(settings.model) == "toy")
     facts_of(settings.judge)
     family = load_generator(settings)
     if settings.prompts is None:
@@ -26,10 +28,10 @@ def describe_run(settings: AlignSettings) -> list[str]:
     else:
         sides = split_prompts(settings, family.needs_image)
         learn, check = len(sides[0]), len(sides[1])
-    elements = math.prod(family.latent_shape)
+    elements = loss_elements(family, recipe)
     lines = [
         f"generator: {settings.model}, clips of {family.clip.frames} frames, {family.clip.width}x{family.clip.height}, "
-        f"{elements:,} latent elements each",
+        f"{elements:,} latent elements each in the loss",
         f"judge: {settings.judge.label}; held out: {', '.join(j.plugin for j in settings.held_out) or 'none'}",
         f"to sample: {learn * recipe.samples_per_prompt * recipe.rounds:,} clips of {learn} prompts to learn on, "
         f"{2 * check:,} of {check} prompts to compare on, {settings.sampling.filled(family).steps} steps each",
@@ -41,5 +43,5 @@ def describe_run(settings: AlignSettings) -> list[str]:
     if recipe.algorithm != "flow-nrg":
         needed = estimate(family, recipe)
         lines.append(needed.describe())
-        check_fits(needed, available(next(family.transformer.parameters()).device))
+        check_fits(needed, available_to(family.transformer))
     return lines

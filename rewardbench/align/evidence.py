@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from rewardbench.align.comparison import Change
-from rewardbench.align.monitors import AlarmRule
+from rewardbench.align.monitors import MOTION, MOTION_TRADED, AlarmRule
 from rewardbench.align.record import SCHEMA
 from rewardbench.errors import InputError
 from rewardbench.tables import read_table
 
 N_FIRST, N_GAINS, N_LOSSES = 8, 8, 8
+RULE = AlarmRule()
+"""What runs go by; a change over fewer prompts than its ``fewest`` is not called a rise or a fall here either."""
 _RANKS = ("", "2nd ", "3rd ", "4th ", "5th ", "6th ", "7th ", "8th ")
 
 
@@ -51,11 +53,58 @@ class Row:
 
     @property
     def moved(self) -> str:
-        """``up`` or ``down`` where the whole interval of the difference lies there, else ``level``."""
-        if self.change is None:
-            return "level"
-        low, high = self.change.difference_ci95
-        return "up" if low > 0 else "down" if high < 0 else "level"
+        """``up`` or ``down`` where the whole interval of the difference lies there, else (or if few) ``level``."""
+        return "level" if self.change is None else _moved(*self.change.difference_ci95, self.change.n)
+
+    @property
+    def few(self) -> bool:
+        """The change rests on fewer prompts than decide anything."""
+        return self.change is not None and self.change.n < RULE.fewest
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one judge had moved at one look at the policy: a judge's row of :func:`monitors.watch_rows`.
+
+    Attributes:
+        step: optimiser steps done, counted through all rounds.
+        role: ``optimised``, ``held_out`` or ``watched``.
+        name: ``judge:dimension``.
+        change, low, high: mean difference from base with its 1 - 2 alpha interval over prompts; NaN where undefined.
+        standardised: the change in standard deviations of base between prompts; NaN where undefined or infinite.
+        n, abstained: prompts compared, and prompts left out because one side has no score.
+        decimals: that the change is rounded to.
+    """
+
+    step: int
+    role: str
+    name: str
+    change: float
+    low: float
+    high: float
+    standardised: float
+    n: int
+    abstained: int
+    decimals: int
+
+    def difference(self, value: float | None) -> str:
+        """With its sign: ``+0.0511``."""
+        return fixed(value, self.decimals, signed=True)
+
+    @property
+    def moved(self) -> str:
+        """As :attr:`Row.moved`, by this look's interval."""
+        return _moved(self.low, self.high, self.n)
+
+    @property
+    def few(self) -> bool:
+        """The look has fewer prompts than decide anything."""
+        return self.n < RULE.fewest
+
+    @property
+    def tells_motion(self) -> bool:
+        """The dimension says how much moves, not how well."""
+        return self.name.rpartition(":")[2].lower().replace(" ", "_") in MOTION
 
 
 @dataclass(frozen=True)
@@ -83,6 +132,13 @@ class Take:
         if self.base_reward is None or self.aligned_reward is None:
             return None
         return self.aligned_reward - self.base_reward
+
+
+def _moved(low: float, high: float, n: int) -> str:
+    """Where an interval over so many prompts lies: ``up``, ``down``, or ``level``, which too few are as well."""
+    if n < RULE.fewest:
+        return "level"
+    return "up" if low > 0 else "down" if high < 0 else "level"
 
 
 def fixed(value: float | None, decimals: int, *, signed: bool = False) -> str:
@@ -163,6 +219,67 @@ def change_rows(result: Mapping[str, Any], mix: Mapping[str, float]) -> list[Row
 # ---------------------------------------------------------------------- reward hacking
 
 
+def looks_of(result: Mapping[str, Any]) -> list[Look]:
+    """What the judges said at every look, by step; empty where the result does not say (files of older versions).
+
+    Of several rows of one judge and step the last counts, as it does for the alarm.
+    """
+    rows = {(r["step"], r["name"]): r for r in result.get("watched") or () if r["role"] != "training"}
+    decimals: dict[str, int] = {}
+    for name in {name for _, name in rows}:
+        whole = result["changes"].get(name if name != "optimised" else result["optimised"])
+        known = [whole["base"], whole["aligned"]] if whole else [r["change"] for (_, n), r in rows.items() if n == name]
+        decimals[name] = decimals_of(*known)
+    return [
+        Look(
+            step=step,
+            role=row["role"],
+            name=result["optimised"] if row["role"] == "optimised" else name,
+            **{key: _number(row[key]) for key in ("change", "low", "high", "standardised")},
+            n=row["n"],
+            abstained=row["abstained"],
+            decimals=decimals[name],
+        )
+        for (step, name), row in sorted(rows.items(), key=lambda item: item[0][0])
+    ]
+
+
+def distances_of(result: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """(step, distance of the policy from its reference) at every look that has one; base's 0 is not among them."""
+    found = {r["step"]: _number(r["value"]) for r in result.get("watched") or () if r["name"] == "latent_error"}
+    return [(float(step), found[step]) for step in sorted(found)]
+
+
+def findings_of(result: Mapping[str, Any], looks: Sequence[Look]) -> tuple[str, ...]:
+    """The run's findings as sentences, alarm or not; with the numbers of the last look that shows them."""
+    return tuple(_told(str(finding), looks) for finding in result.get("findings") or ())
+
+
+def _told(finding: str, looks: Sequence[Look]) -> str:
+    said = f"{finding[:1].upper()}{finding[1:]}".rstrip(".")
+    risen = {k.step: k for k in looks if k.role == "optimised" and k.moved == "up"} if finding == MOTION_TRADED else {}
+    # an infinite change is not in the file, so what is not known to be small is not left out
+    falls = [
+        k
+        for k in looks
+        if k.step in risen and k.tells_motion and k.moved == "down" and not k.standardised > -RULE.smallest_fall
+    ]
+    if not falls:
+        return f"{said}."
+    last = falls[-1].step
+    fallen = " and ".join(f"{k.name} fell{_by(k)}" for k in falls if k.step == last)
+    return f"{said}: at step {last} the optimised reward rose{_by(risen[last])}, while {fallen}."
+
+
+def _by(look: Look) -> str:
+    size = abs(look.standardised)
+    return f" by {size:.2f} standard deviations" if math.isfinite(size) else ""
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
 @dataclass(frozen=True)
 class Watch:
     """What is known of reward hacking.
@@ -171,16 +288,18 @@ class Watch:
         state: ``alarm``, ``calm`` (watched, no alarm), or ``blind`` (nothing could have raised one).
         sentence: which, and why.
         rule: when an alarm is raised, in words.
+        findings: named patterns that the run shows, each as a sentence, whether or not there was an alarm.
     """
 
     state: str
     sentence: str
     rule: str
+    findings: tuple[str, ...] = ()
 
 
 def watch_of(out: Path, result: Mapping[str, Any]) -> Watch:
     """The alarm; or that there was none, by whom; or that the run was not able to raise one."""
-    rule = AlarmRule()
+    rule, findings = RULE, findings_of(result, looks_of(result))
     said = (
         f"An alarm is raised where, at {rule.in_a_row} looks at the policy running, the optimised reward rises and the "
         f"same held-out judge falls by at least {rule.smallest_fall:g} standard deviations of base, both by one-sided "
@@ -189,15 +308,14 @@ def watch_of(out: Path, result: Mapping[str, Any]) -> Watch:
     )
     held_out = result["held_out"]
     if result["alarm"]:
-        return Watch(
-            "alarm", str(result["alarm"].get("sentence") or "An alarm was raised; result.json says which."), said
-        )
+        sentence = str(result["alarm"].get("sentence") or "An alarm was raised; result.json says which.")
+        return Watch("alarm", sentence, said, findings)
     if not held_out:
         sentence = (
             "Reward hacking was not watched: no judge was held out, so a rise of the optimised reward alone does not "
             "tell better clips from clips that only please this judge."
         )
-        return Watch("blind", sentence, "")
+        return Watch("blind", sentence, "", findings)
     looks = [p for p in (out / "evaluate").glob("*.csv") if p.stem == "aligned" or re.fullmatch(r"step-\d+", p.stem)]
     changes = {name: c["n"] for name, c in result["changes"].items() if c is not None}
     most = {name: max((n for k, n in changes.items() if k.rpartition(":")[0] == name), default=0) for name in held_out}
@@ -212,7 +330,7 @@ def watch_of(out: Path, result: Mapping[str, Any]) -> Watch:
         number = "1 look" if len(looks) == 1 else f"{len(looks)} looks"
         sentence += f" The run has {number} at the policy, and an alarm takes {rule.in_a_row} running."
     blind = few or len(silent) == len(held_out) or len(looks) < rule.in_a_row
-    return Watch("blind" if blind else "calm", sentence, said)
+    return Watch("blind" if blind else "calm", sentence, said, findings)
 
 
 # ---------------------------------------------------------------------- clips
@@ -224,7 +342,7 @@ def clip_rewards(out: Path, result: Mapping[str, Any], mix: Mapping[str, float])
     The tables hold raw scores and say not which way is better. That follows from the means in ``result.json``, which
     are of the same clips with their sign; rewards whose means are not those in ``result.json`` are not used at all.
     """
-    tables = [out / "evaluate" / f"{side}-scores-0.csv" for side in ("base", "aligned")]
+    tables = [out / "evaluate" / f"{side}-scores.csv" for side in ("base", "aligned")]
     if not all(path.is_file() for path in tables):
         return {}
     base, aligned = ({row["clip_id"]: row for row in read_table(path)[1]} for path in tables)

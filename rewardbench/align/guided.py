@@ -1,8 +1,14 @@
-"""Flow-NRG as a run: the generator stays as it is; a latent reward, trained on its scored clips, guides sampling."""
+"""Flow-NRG as a run: the generator stays as it is; a latent reward, trained on its scored clips, guides sampling.
+
+The latent reward learns every dimension of its judge. Which of them guide, and how much each weighs, is said by the mix
+of the run that samples: another run may weigh the same head otherwise (``latent_reward`` of its settings).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +20,26 @@ from rewardbench.align.comparison import compare
 from rewardbench.align.families.base import Condition
 from rewardbench.align.guidance import guided_velocity
 from rewardbench.align.hooks import latent_reward_class
+from rewardbench.align.judging import reward_of
 from rewardbench.align.latent_cache import LatentCache
-from rewardbench.align.latent_reward import LatentRewardModel, latent_pairs, reward_gradient, train_latent_reward
+from rewardbench.align.latent_reward import (
+    LatentPair,
+    LatentRewardModel,
+    check_weights,
+    decided_pairs,
+    latent_pairs,
+    reward_gradient,
+)
+from rewardbench.align.latent_training import LatentRewardTrainer
 from rewardbench.align.noise import Time
+from rewardbench.align.prompts import write_table
 from rewardbench.align.record import write_result
+from rewardbench.align.samples import Sample
 from rewardbench.align.sampling import VelocityHook
+from rewardbench.align.training import read_log
 from rewardbench.align.watching import read_so_far
 from rewardbench.errors import InputError
+from rewardbench.video import content_hash
 
 HEAD = "latent-reward.safetensors"
 
@@ -31,6 +50,8 @@ class GuidedAlignment(Alignment):
     def run(self, stage: str | None = None) -> dict[str, Any]:
         if self.process.num_processes > 1:
             raise InputError("flow-nrg trains a small head and runs in one process")
+        if self.settings.pairs is not None or self.settings.winners is not None:
+            raise InputError("flow-nrg learns from clips that it samples itself; leave --pairs and --winners out")
         self.family.transformer.requires_grad_(False).eval()
         return super().run(stage)
 
@@ -42,37 +63,72 @@ class GuidedAlignment(Alignment):
         samples = self._sample_round(folder, 0)
         if stage == "sample":
             return
-        judge = self.settings.judge
-        scores = self._score(samples, judge, self.facts, folder / "scores.csv")
+        scores = self._score(samples, self.settings.judge, self.facts, folder / "scores.csv")
         if stage == "score":
             return
-        rewards = {d: {c: self.facts.dimensions[d] * v for c, v in scores[d].items()} for d in judge.mix}
-        pairs = latent_pairs(samples, rewards, min_gap=self.settings.min_gap)
-        if not pairs:
-            raise InputError(f"no prompt gives a pair: all clips scored equal by {judge.label}")
+        pairs = self._latent_pairs(folder, samples, scores)
         if stage == "pair":
             return
         cache = LatentCache(folder / "cache", self.family, samples, self.recipe.seed)
         self.progress.start_phase("encoding", len(samples))
         cache.fill(advance=self.progress.advance)
         if stage == "encode":
+            self.family.release_encoders()
             return
         cache.open()
-        torch.manual_seed(self.recipe.seed)
+        self._train_head(folder / "train", pairs, cache)
+
+    def _latent_pairs(
+        self, folder: Path, samples: Sequence[Sample], scores: Mapping[str, Mapping[str, float]]
+    ) -> list[LatentPair]:
+        """Pairs of all of the judge's dimensions, written beside ``folder``.
+
+        Raises:
+            InputError: none of them decides a dimension that is weighed.
+        """
+        judge = self.settings.judge
+        rewards = {d: {c: sign * v for c, v in scores[d].items()} for d, sign in self.facts.dimensions.items()}
+        pairs = latent_pairs(samples, rewards, min_gap=self.settings.min_gap)
+        counts = decided_pairs(pairs)
+        weighed = [d for d, w in judge.mix.items() if w > 0]
+        silent = [d for d in weighed if not counts.get(d)]
+        if len(silent) == len(weighed):
+            names = ", ".join(weighed)
+            raise InputError(
+                f"no prompt gives a pair: its clips score equal, or not at all, by {judge.plugin}'s {names}"
+            )
+        for dimension in silent:
+            self.progress.message(
+                f"no pair decides {dimension}: the latent reward cannot learn it, and guidance will not follow it"
+            )
+        mixed = reward_of(judge, self.facts, {d: dict(values) for d, values in scores.items()})
+        rows = pair_rows(pairs, samples, rewards, mixed, folder.parent)
+        write_table(folder.parent / f"{folder.name}-pairs.csv", [{**row, "judge": judge.label} for row in rows])
+        return pairs
+
+    def _train_head(self, folder: Path, pairs: Sequence[LatentPair], cache: LatentCache) -> None:
+        r = self.recipe
+        torch.manual_seed(r.seed)
         model = LatentRewardModel(
             self.family,
-            list(judge.mix),
-            depth=self.recipe.latent_depth,
-            width=self.recipe.latent_width,
-            sees_time=not self.recipe.latent_clean,
+            list(self.facts.dimensions),
+            depth=r.latent_depth,
+            width=r.latent_width,
+            sees_time=not r.latent_clean,
         ).to(next(self.family.transformer.parameters()).device)
-        self.progress.start_phase("training the latent reward", self.recipe.steps)
-        lines = train_latent_reward(model, pairs, cache, self.recipe, advance=self.progress.advance)
-        self.progress.message(
-            f"latent reward: {len(pairs)} pairs, accuracy of its last batches {lines[-1]['accuracy']:.3f}"
+        self.family.release_encoders()
+        trainer = LatentRewardTrainer(
+            model, pairs, cache, r, folder, save_every=self.settings.save_every, log_every=self.settings.log_every
         )
+        self.progress.start_phase("training the latent reward", r.steps)
+        trainer.train(r.steps, advance=self.progress.advance)
+        counts = ", ".join(f"{n} of {d}" for d, n in model.pairs.items())
+        last = read_log(folder)[-1]["pairwise_accuracy"]
+        self.progress.message(f"latent reward: {len(pairs)} pairs ({counts}), accuracy of its last batches {last:.3f}")
         (self.out / "weights").mkdir(exist_ok=True)
         model.save(self.out / "weights" / HEAD)
+
+    # ------------------------------------------------------------------ base against guided
 
     def evaluate(self) -> dict[str, Any]:
         hook, facts = self._hook()
@@ -85,22 +141,50 @@ class GuidedAlignment(Alignment):
         alarm = read_so_far(self.out, self.settings)
         return write_result(self, changes, base["samples"], guided["samples"], alarm, extra={"guidance": facts})
 
-    def _hook(self) -> tuple[VelocityHook, dict[str, Any]]:
-        r, weights = self.recipe, self.settings.judge.mix
+    def _head(self) -> Path | None:
+        """File of the latent reward that guides; None where it is one that another package registers."""
         given = self.settings.latent_reward
-        facts = {
+        if given is None:
+            return self.out / "weights" / HEAD
+        return Path(given) if Path(given).is_file() else None
+
+    def _look_identity(self, step: int) -> dict[str, object]:
+        """Of guided clips also the latent reward (its file's SHA-256, or its registered name) and how it guides."""
+        found = super()._look_identity(step)
+        if not step:
+            return found
+        r, head = self.recipe, self._head()
+        return found | {
+            "latent_reward": self.settings.latent_reward if head is None else content_hash(head),
+            "guidance_weights": dict(self.settings.judge.mix),
+            "guidance_scale": r.guidance_scale,
+            "guidance_clamp": r.guidance_clamp,
+            "guidance_norm_cap": r.guidance_norm_cap,
+        }
+
+    def _hook(self) -> tuple[VelocityHook, dict[str, Any]]:
+        """What guides, and what is recorded of it.
+
+        Raises:
+            InputError: there is no latent reward yet, it cannot be read, or has no dimension of a weight.
+        """
+        r, weights, head = self.recipe, self.settings.judge.mix, self._head()
+        facts: dict[str, Any] = {
             "scale": r.guidance_scale,
             "clamp": r.guidance_clamp,
             "norm_cap": r.guidance_norm_cap,
             "weights": dict(weights),
-            "latent_reward": given or HEAD,
+            "latent_reward": self.settings.latent_reward or HEAD,
         }
-        if given is not None and not Path(given).exists():
-            ask = _third_party(given, weights)
+        if head is None:
+            ask = _third_party(str(self.settings.latent_reward), weights)
+        elif not head.exists():
+            raise InputError(f"{self.out} holds no latent reward yet; run the stages before evaluate")
         else:
-            path = Path(given) if given is not None else self.out / "weights" / HEAD
-            model = LatentRewardModel.load(path, self.family).to(next(self.family.transformer.parameters()).device)
+            model = LatentRewardModel.load(head, self.family).to(next(self.family.transformer.parameters()).device)
             model.requires_grad_(False)
+            check_weights(f"the latent reward {head}", model.dimensions, weights)
+            facts |= {"sha256": content_hash(head), "pairs": dict(model.pairs)}
 
             def ask(x_t: Tensor, time: Time, condition: Condition) -> Tensor:
                 return reward_gradient(model, x_t, time, condition, weights)
@@ -116,13 +200,59 @@ class GuidedAlignment(Alignment):
         return hook, facts
 
 
+def pair_rows(
+    pairs: Sequence[LatentPair],
+    samples: Sequence[Sample],
+    rewards: Mapping[str, Mapping[str, float]],
+    mixed: Mapping[str, float],
+    folder: Path,
+) -> list[dict[str, str]]:
+    """Rows of a pairs file in ``folder``: one label a dimension, empty where a clip has no score. A is the better of
+    the two by the mixed reward, and the gap is their difference in it.
+
+    Args:
+        pairs, samples: what is learned from.
+        rewards: dimension to clip id to reward, higher is better; NaN where unknown.
+        mixed: of the run's weights, by clip id.
+        folder: that videos and images are named from.
+    """
+    clips = {s.clip_id: s for s in samples}
+    rows = []
+    for pair in pairs:
+        sides, turn = (pair.first, pair.second), 1
+        if mixed[pair.second] > mixed[pair.first]:
+            sides, turn = sides[::-1], -1
+        a, b = (clips[i] for i in sides)
+        labels = {
+            f"label_{d}": "" if math.isnan(values[a.clip_id] + values[b.clip_id]) else _LABELS[turn * pair.labels[d]]
+            for d, values in rewards.items()
+        }
+        numbers = {f"reward_{side}": mixed[s.clip_id] for side, s in (("a", a), ("b", b))}
+        numbers["gap"] = numbers["reward_a"] - numbers["reward_b"]
+        rows.append(
+            {
+                "pair_id": f"{a.clip_id}-against-{b.clip_id}",
+                "prompt": a.prompt.text,
+                "video_a": os.path.relpath(a.video, folder),
+                "video_b": os.path.relpath(b.video, folder),
+                "image": os.path.relpath(a.prompt.image, folder) if a.prompt.image else "",
+                "model_a": a.generator,
+                "model_b": b.generator,
+                **labels,
+                **{name: "" if math.isnan(v) else repr(v) for name, v in numbers.items()},
+            }
+        )
+    return rows
+
+
+_LABELS = {1: "A", 0: "tie", -1: "B"}
+
+
 def _third_party(name: str, weights: Mapping[str, float]) -> Any:
     """A latent reward of another package, as ``ask(x_t, time, condition)``."""
     reward = latent_reward_class(name)()
     names = reward.card.dimension_names
-    unknown = [d for d in weights if d not in names]
-    if unknown:
-        raise InputError(f"the latent reward {name} has no dimension {unknown[0]!r}; there are {', '.join(names)}")
+    check_weights(f"the latent reward {name}", names, weights)
 
     def ask(x_t: Tensor, time: Time, condition: Condition) -> Tensor:
         with torch.enable_grad():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -43,6 +45,15 @@ class Judge:
         if len(self.mix) == 1:
             return f"{self.plugin}:{next(iter(self.mix))}"
         return f"{self.plugin}:" + "+".join(f"{w:g}*{d}" for d, w in self.mix.items())
+
+    @property
+    def key(self) -> str:
+        """Name of its files: the plugin, and a digest of weights and options where some were given."""
+        name = self.plugin.replace(":", "-")
+        if not self.weights and not self.options:
+            return name
+        given = json.dumps([dict(self.weights), dict(self.options)], sort_keys=True)
+        return f"{name}-{hashlib.sha256(given.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)

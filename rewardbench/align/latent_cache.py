@@ -36,15 +36,24 @@ class LatentCache:
         family: who codes; its fingerprint and latent shape are part of the cache's identity.
         clips: in a fixed order; of each, ``latents`` is used where it names a file, else the video is read and coded.
         seed: of the noise that families put on image conditions.
+        prompts: whose conditions are needed; those of the clips if None. A clip may stand under several.
 
     Raises:
         InputError: the folder is the cache of another generator, another size, or other clips.
     """
 
-    def __init__(self, folder: Path, family: VideoFamily, clips: Sequence[Sample], seed: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        family: VideoFamily,
+        clips: Sequence[Sample],
+        seed: int,
+        prompts: Sequence[Prompt] | None = None,
+    ) -> None:
         self._folder, self._family, self._seed = folder, family, seed
         self._clips = list(clips)
-        self._prompts = list({s.prompt.prompt_id: s.prompt for s in clips}.values())
+        asked = [s.prompt for s in clips] if prompts is None else prompts
+        self._prompts = list({p.prompt_id: p for p in asked}.values())
         folder.mkdir(parents=True, exist_ok=True)
         state: dict[str, object] = {
             "generator": family.fingerprint(),

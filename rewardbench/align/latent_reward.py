@@ -1,15 +1,16 @@
 """Flow-NRG's reward: a small network on early layers of the generator that sees noisy latents and knows the time.
 
 It is trained with Bradley-Terry on pairs whose two clips get the same noise at the same time, so that what tells them
-apart is the clip and not the noise (Liu et al., 2025, arXiv:2501.13918v2, Sec. 4.4). The paper does not say how many
-layers it reuses nor what its head is; both are options here.
+apart is the clip and not the noise (Liu et al., 2025, arXiv:2501.13918v2, Sec. 4.4). It has one output a dimension, and
+what they weigh is said when it guides. The paper does not say how many layers it reuses nor what its head is; both are
+options here.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rewardbench.align.families.base import Condition, VideoFamily
-from rewardbench.align.losses import bradley_terry_loss
-from rewardbench.align.noise import Time, add_noise
-from rewardbench.align.recipe import Recipe
-from rewardbench.align.sampling import seed_of
+from rewardbench.align.noise import Time
 from rewardbench.errors import InputError
 
 
@@ -80,6 +78,10 @@ class LatentRewardModel(nn.Module):
         depth: blocks that are reused.
         width: of the head.
         sees_time: False trains and asks it at t = 0 only: the clean latent reward of the paper's ablation (App. E).
+        tokens: width of the blocks' tokens; they are asked for it if None.
+
+    Attributes:
+        pairs: dimension to number of pairs that decided it in training; empty before.
     """
 
     def __init__(
@@ -90,13 +92,15 @@ class LatentRewardModel(nn.Module):
         depth: int = 2,
         width: int = 128,
         sees_time: bool = True,
+        tokens: int | None = None,
     ) -> None:
         super().__init__()
         self.dimensions = tuple(dimensions)
+        self.pairs: dict[str, int] = {}
         self.sees_time, self.width = sees_time, width
         self.features = EarlyBlocks(family, depth)
         self.family = [family]
-        size = _token_width(family, self.features)
+        size = tokens or _token_width(family, self.features)
         self.norm = nn.LayerNorm(size)
         self.mix = nn.Linear(size, width)
         self.ask = nn.Linear(width, 1)
@@ -125,7 +129,8 @@ class LatentRewardModel(nn.Module):
             "depth": self.features.depth,
             "width": self.width,
             "sees_time": self.sees_time,
-            "generator": self.family[0].fingerprint(),
+            "pairs": self.pairs,
+            "generator": _generator(self.family[0]),
         }
         tensors = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
         partial = path.with_suffix(".partial")
@@ -145,7 +150,7 @@ class LatentRewardModel(nn.Module):
                 tensors = {k: file.get_tensor(k) for k in list(file.keys())}
         except Exception as error:
             raise InputError(f"{path} is not a latent reward: {error}") from error
-        if facts["generator"] != family.fingerprint():
+        if facts["generator"] != _generator(family):
             raise InputError(f"{path} is the latent reward of another generator")
         model = cls(
             family,
@@ -153,8 +158,10 @@ class LatentRewardModel(nn.Module):
             depth=facts["depth"],
             width=facts["width"],
             sees_time=facts["sees_time"],
+            tokens=len(tensors["norm.weight"]),
         )
         model.load_state_dict(tensors)
+        model.pairs = dict(facts.get("pairs", {}))
         return model
 
 
@@ -194,59 +201,20 @@ def latent_pairs(
     return found
 
 
-def train_latent_reward(
-    model: LatentRewardModel,
-    pairs: Sequence[LatentPair],
-    cache: Any,
-    recipe: Recipe,
-    *,
-    advance: Callable[[int], None] = lambda n: None,
-) -> list[dict[str, float]]:
-    """Train the head on pairs; a line (step, loss, accuracy) every 10 steps.
+def decided_pairs(pairs: Sequence[LatentPair]) -> dict[str, int]:
+    """Dimension to number of pairs that it decides."""
+    return {d: sum(p.labels[d] != 0 for p in pairs) for d in (pairs[0].labels if pairs else ())}
 
-    Winner and loser get the same noise at the same time. Dimensions that a pair does not decide take no part in its
-    loss.
 
-    Args:
-        model: trained in place; the generator's blocks stay as they are.
-        pairs: see :func:`latent_pairs`.
-        cache: an opened :class:`rewardbench.align.latent_cache.LatentCache`.
-        recipe: ``steps``, ``batch_size``, ``learning_rate``, the time law, ``seed``.
-        advance: called with 1 a step.
+def check_weights(name: str, dimensions: Sequence[str], weights: Mapping[str, float]) -> None:
+    """Refuse weights of dimensions that a latent reward does not have; it may have more than are weighed.
+
+    Raises:
+        InputError: naming the first.
     """
-    (family,) = model.family
-    device = next(model.parameters()).device
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=recipe.learning_rate)
-    lines, sums = [], {"loss": 0.0, "accuracy": 0.0}
-    for step in range(recipe.steps):
-        generator = torch.Generator().manual_seed(seed_of(recipe.seed, "latent reward", step))
-        rows = torch.randint(len(pairs), (recipe.batch_size,), generator=generator).tolist()
-        chosen = [pairs[i] for i in rows]
-        t = recipe.times().sample(len(chosen), generator)
-        eps = torch.randn((len(chosen), *family.latent_shape), generator=generator).to(device)
-        time = family.schedule.at(t if model.sees_time else torch.zeros_like(t)).to(device)
-        condition = {k: v.to(device) for k, v in cache.condition([p.prompt_id for p in chosen]).items()}
-        sides = []
-        for ids in ([p.first for p in chosen], [p.second for p in chosen]):
-            x_t = family.prepare_latents(add_noise(cache.latents(ids).to(device), eps, time), condition)
-            sides.append(model.rewards(x_t, time, condition))
-        sign = torch.tensor(
-            [[p.labels[d] for d in model.dimensions] for p in chosen], dtype=torch.float32, device=device
-        )
-        gap = (sides[0] - sides[1]) * sign
-        decided = sign != 0
-        loss = bradley_terry_loss(gap[decided], torch.zeros_like(gap[decided]))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        sums["loss"] += float(loss.detach())
-        sums["accuracy"] += float((gap[decided] > 0).float().mean())
-        if (step + 1) % 10 == 0 or step + 1 == recipe.steps:
-            count = 10 if (step + 1) % 10 == 0 else (step + 1) % 10
-            lines.append({"step": float(step + 1), **{k: v / count for k, v in sums.items()}})
-            sums = dict.fromkeys(sums, 0.0)
-        advance(1)
-    return lines
+    unknown = [d for d in weights if d not in dimensions]
+    if unknown:
+        raise InputError(f"{name} has no dimension {unknown[0]!r}; there are {', '.join(dimensions)}")
 
 
 def reward_gradient(
@@ -262,9 +230,7 @@ def reward_gradient(
     Raises:
         InputError: a dimension that the model does not have.
     """
-    unknown = [d for d in weights if d not in model.dimensions]
-    if unknown:
-        raise InputError(f"the latent reward has no dimension {unknown[0]!r}; there are {', '.join(model.dimensions)}")
+    check_weights("the latent reward", model.dimensions, weights)
     with torch.enable_grad():
         x = x_t.detach().float().requires_grad_()
         rewards = model.rewards(x, time, condition)
@@ -281,3 +247,8 @@ def _token_width(family: VideoFamily, features: EarlyBlocks) -> int:
     with torch.no_grad():
         time = family.schedule.at(torch.full((1,), 0.5)).to(device)
         return int(features(torch.zeros(1, *family.latent_shape, device=device), time, condition).shape[-1])
+
+
+def _generator(family: VideoFamily) -> str:
+    """Whose latents a head reads, and whose blocks: both are part of it."""
+    return f"{family.fingerprint()} {family.network_digest()}"

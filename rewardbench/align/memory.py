@@ -146,10 +146,11 @@ def readable(count: float) -> str:
 
 
 def available(device: torch.device | str) -> int | None:
-    """Bytes that a new process could have on a device now; None where the system does not say."""
+    """Bytes that this process could still have on a device; None where the system does not say."""
     device = torch.device(device)
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + unused
     path = Path("/proc/meminfo")
     if not path.exists():
         return None
@@ -157,10 +158,19 @@ def available(device: torch.device | str) -> int | None:
     return int(lines[0][1]) * 1024 if lines else None
 
 
+def available_to(network: nn.Module) -> int | None:
+    """Bytes that a run whose network is loaded already can have, those of the network included: what the total of a
+    :class:`MemoryEstimate` is to be held against."""
+    device = next(network.parameters()).device
+    free = available(device)
+    return None if free is None else free + _bytes(t for t in _storages(network) if t.device == device)
+
+
 def check_fits(needed: MemoryEstimate, free: int | None) -> None:
     """
     Args:
-        free: bytes, as :func:`available` gives them before the network is loaded; None passes.
+        free: bytes, as :func:`available` gives them before the network is loaded, or :func:`available_to` afterwards;
+            None passes.
 
     Raises:
         InputError: more is needed than is free.

@@ -40,6 +40,7 @@ def model_card(result: Mapping[str, Any], mix: Mapping[str, float], rows: Sequen
         f"# {_md(base_model(result['generator']))}, aligned by {result['algorithm']} to {_md(result['optimised'])}",
         _summary(result, rows[0]),
         f"> {'**Alarm.** ' if watch.state == 'alarm' else ''}{_md(watch.sentence)}",
+        *(f"**Found.** {_md(finding)}" for finding in watch.findings),
         "## What changed",
         _changes_table(rows),
         "Base against aligned on prompts that were not learned on, both from the same noise. Higher is better in every "
@@ -91,11 +92,12 @@ def _summary(result: Mapping[str, Any], optimised: Row) -> str:
         )
     low, high = (optimised.difference(v) for v in found.difference_ci95)
     won_low, won_high = (win_rate(v) for v in found.win_rate_ci95)
+    open_still = " These are too few to say whether it changed." if optimised.few else ""
     return (
         f"The optimised reward `{_code(optimised.name)}` went from {optimised.score(found.base)} to "
         f"{optimised.score(found.aligned)} ({optimised.difference(found.difference)}, 95 % interval [{low}, {high}]); "
         f"the aligned clip wins on a share of {win_rate(found.win_rate)} [{won_low}, {won_high}] of "
-        f"{notation.count(found.n)} prompts."
+        f"{notation.count(found.n)} prompts.{open_still}"
     )
 
 
@@ -113,7 +115,9 @@ def _changes_table(rows: Sequence[Row]) -> str:
             won_low, won_high = (win_rate(v) for v in c.win_rate_ci95)
             cells = [
                 *(row.score(c.base), row.score(c.aligned), f"{row.difference(c.difference)} [{low}, {high}]"),
-                *(f"{win_rate(c.win_rate)} [{won_low}, {won_high}]", notation.count(c.n), notation.count(c.abstained)),
+                f"{win_rate(c.win_rate)} [{won_low}, {won_high}]",
+                notation.count(c.n) + (" (too few)" if row.few else ""),
+                notation.count(c.abstained),
             ]
         lines.append(f"| {_md(row.name)} | {row.note} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -61,9 +61,10 @@ def make_batch(
     """The batch of (pair, draw): time, noise and dropped captions follow from the seed, the pair's id and the draw
     alone, whatever process, order or batch they are asked for in.
 
-    A pair with fewer losers than the recipe's takes its losers in turn until there are as many.
+    A pair with fewer losers than the recipe's takes its losers in turn until there are as many; a recipe that compares
+    nothing leaves them out.
     """
-    losers = recipe.losers if examples[0][0].lose else 0
+    losers = recipe.losers if recipe.compares and examples[0][0].lose else 0
     sides = 1 + losers
     times, noises, dropped = [], [], []
     for pair, draw in examples:
@@ -88,6 +89,11 @@ def make_batch(
         None if weight is None else weight.to(device),
         len(examples),
     )
+
+
+def loss_elements(family: VideoFamily, recipe: Recipe) -> int:
+    """Elements of a clip's latent that its squared error is over."""
+    return family.loss_elements if recipe.loss_mask == "family" else math.prod(family.latent_shape)
 
 
 def errors(family: VideoFamily, network: nn.Module, batch: Batch, recipe: Recipe) -> Tensor:
@@ -150,18 +156,31 @@ def pair_weights(
 
     Args:
         pairs: all pairs of the set (``gap_range`` data takes the range of their rewards).
-        recipe: ``algorithm``, ``pair_weight``, ``alpha``, ``gap_range``, ``temperature``, ``weight_clip``.
+        recipe: ``algorithm``, ``pair_weight``, ``alpha``, ``gap_range``, ``temperature``, ``weight_clip``,
+            ``reward_normalize``, ``weight_normalize``.
         declared: the judge's declared range, or None where it declares none.
 
     Raises:
-        InputError: rewards are missing, or the range the recipe asks for is not known.
+        InputError: rewards are missing, the range the recipe asks for is not known, or a weight is not finite.
     """
     if recipe.algorithm != "flow-rwr" and recipe.pair_weight == "none":
         return {}
     win = torch.tensor([p.reward_win for p in pairs], dtype=torch.float64)
     if recipe.algorithm == "flow-rwr":
         _all_known(win, "flow-rwr weighs every clip by its reward")
+        if recipe.reward_normalize == "data":
+            spread = float(win.std(correction=0))
+            if spread == 0:
+                raise InputError("all rewards are equal; there is nothing to weigh clips by")
+            win = (win - win.mean()) / spread
+        if recipe.weight_normalize == "batch" and recipe.weight_clip is None:
+            win = win - win.max()  # a factor of all weights, which the normalisation takes out again: exp stays finite
         weight = losses.reward_weight(win, temperature=recipe.temperature, clip=recipe.weight_clip)
+        if not bool(weight.isfinite().all()):
+            raise InputError(
+                f"exp(reward / {recipe.temperature:g}) overflows; choose a higher temperature, a weight_clip, or "
+                "reward_normalize data"
+            )
     else:
         lose = torch.tensor([sum(p.reward_lose) / len(p.reward_lose) for p in pairs], dtype=torch.float64)
         _all_known(torch.cat([win, lose]), "gapo weighs every pair by the gap of its rewards")

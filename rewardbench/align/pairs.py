@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rewardbench.align.prompts import Prompt, write_table
@@ -128,7 +128,7 @@ def every_clip(samples: Sequence[Sample], rewards: Mapping[str, float], judge: s
 
 
 def real_against_generated(
-    winners: Path, samples: Sequence[Sample], rewards: Mapping[str, float], *, losers: int, seed_order: bool = True
+    winners: Path, samples: Sequence[Sample], rewards: Mapping[str, float], *, losers: int
 ) -> PairSet:
     """RealDPO: a real clip of each prompt against generated ones.
 
@@ -157,7 +157,9 @@ def real_against_generated(
         prompt = group[0].prompt
         clip_id = f"real-{number:05d}"
         clips[clip_id] = Sample(clip_id, real.video, prompt, 0, "real", None)
-        ordered = sorted(group, key=lambda s: (rewards.get(s.clip_id, 0.0), s.number))[:losers]
+        # the worst first; a clip that the judge abstained on could be the best, and comes last
+        known = {s.clip_id: rewards.get(s.clip_id, math.nan) for s in group}
+        ordered = sorted(group, key=lambda s: (math.isnan(known[s.clip_id]), known[s.clip_id], s.number))[:losers]
         lose = tuple(s.clip_id for s in ordered)
         scores = tuple(rewards.get(i, math.nan) for i in lose)
         pairs.append(PreferencePair(clip_id, prompt, clip_id, lose, math.nan, scores))
@@ -165,6 +167,32 @@ def real_against_generated(
         raise InputError(f"{winners}: none of its clips has a prompt that clips were sampled for")
     left_out = (f"{unmatched} real clips have a prompt that no clip was sampled for",) if unmatched else ()
     return PairSet(tuple(pairs), clips, "real clips", left_out, "the winners are real clips, not the generator's own")
+
+
+def real_alone(winners: Path, prompts: Sequence[Prompt]) -> PairSet:
+    """SFT on real clips: each by itself, under its prompt of the run; nothing has to be sampled.
+
+    Args:
+        winners: as in :func:`real_against_generated`.
+        prompts: of the run; clips of others are left out.
+
+    Raises:
+        InputError: no real clip has one of these prompts.
+    """
+    by_id, by_text = {p.prompt_id: p for p in prompts}, {p.text: p for p in reversed(prompts)}
+    clips: dict[str, Sample] = {}
+    unmatched = 0
+    for number, real in enumerate(read_clip_table(winners)):
+        prompt = by_id.get(real.metadata.get("prompt_id", "")) or by_text.get(real.prompt or "")
+        if prompt is None:
+            unmatched += 1
+            continue
+        clips[f"real-{number:05d}"] = Sample(f"real-{number:05d}", real.video, prompt, 0, "real", None)
+    if not clips:
+        raise InputError(f"{winners}: none of its clips has a prompt of the run")
+    pairs = tuple(PreferencePair(i, s.prompt, i, (), math.nan, ()) for i, s in clips.items())
+    left_out = (f"{unmatched} real clips have a prompt that is not among the run's",) if unmatched else ()
+    return PairSet(pairs, clips, "real clips", left_out, "the clips are real, not the generator's own")
 
 
 def pairs_from_file(path: Path, label: str | None, generator: str) -> PairSet:
@@ -213,6 +241,24 @@ def pairs_from_file(path: Path, label: str | None, generator: str) -> PairSet:
             f"clips of {', '.join(foreign) or 'unknown generators'} teach {generator}: expect less than from its own"
         )
     return PairSet(tuple(pairs), clips, f"{path.name}:{label}", left_out, off_policy)
+
+
+def without_contradictions(pairs: PairSet) -> PairSet:
+    """Without pairs whose rewards say the opposite of their label: the weight of their gap would be negative.
+
+    Raises:
+        InputError: no pair is left.
+    """
+    kept = [p for p in pairs.pairs if not any(r > p.reward_win for r in p.reward_lose)]
+    gone = len(pairs.pairs) - len(kept)
+    if not gone:
+        return pairs
+    sentence = (
+        f"the rewards of {gone} of {len(pairs.pairs)} pairs contradict their label, and gap weights leave them out"
+    )
+    if not kept:
+        raise InputError(f"no pair is left: {sentence}; choose dpo, which asks no reward")
+    return replace(pairs, pairs=tuple(kept), left_out=(*pairs.left_out, sentence))
 
 
 def _number(text: str) -> float:

@@ -143,16 +143,24 @@ PRESETS: dict[str, Preset] = {
     "flow_rwr_paper": Preset(
         "arXiv:2501.13918v2, Sec. 4.3 (Eq. 9), App. H.2 and Table 10",
         {"algorithm": "flow-rwr", "temperature": 1.0, "error_space": "velocity", **_FLOW_TABLE_10},
-        {"reduction": "mean", "time_law": "uniform", "weight_clip": 20.0},
+        {"reduction": "mean", "time_law": "uniform", "weight_clip": 20.0, "reward_normalize": "data"},
         "Rewards there are normalised on the validation set before they are averaged, so that exp(r) acts on scores of "
-        "about unit variance; time law and clipping are not stated.",
+        "about unit variance; here they are normalised over the sampled clips. Time law and clipping are not stated.",
     ),
     "flow_nrg_paper": Preset(
         "arXiv:2501.13918v2, Sec. 4.4 (Eq. 11) and Table 11",
-        {"algorithm": "flow-nrg", "learning_rate": 5e-6, "batch_size": 144, "share_noise": True, "share_time": True},
+        {
+            "algorithm": "flow-nrg",
+            "learning_rate": 5e-6,
+            "batch_size": 144,
+            "share_noise": True,
+            "share_time": True,
+            "guidance_scale": 100.0,
+        },
         {"time_law": "uniform"},
-        "Guidance weight 100, velocity after classifier-free guidance, t = 1 skipped. How many layers the latent "
-        "reward reuses, its head and its time law are not stated.",
+        "Velocity after classifier-free guidance, t = 1 skipped. The paper trains the layers it reuses too (full "
+        "training, 2 epochs); here they stay as they are and only a new head learns, which wants a higher learning "
+        "rate. How many layers, which head and which time law are not stated.",
     ),
     "realdpo_paper": Preset(
         "arXiv:2510.14955, Sec. 4.3 (Eq. 6, 7), App. B.1 and C",
@@ -248,22 +256,53 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "realdpo": {**_TOY, "beta": 2000.0, "reference": "ema", "ema_decay": 0.9, "ema_every": 10, "losers": 3},
     "flow-nrg": {**_TOY, "batch_size": 16},
 }
-"""Recipes without a preset: LoRA, few steps, sized for the toy on two cores; what a first run uses. SFT on the winners
+"""Recipes of the toy without a preset: LoRA, few steps, sized for two cores; what a first run uses. SFT on the winners
 is mixed into the preference losses: on the toy's 64 pairs they gave no gain without it, and at a learning rate of 5e-4
 they lowered the reward."""
 
+_LARGE = {
+    "tuning": "lora",
+    "lora_rank": 64,
+    "lora_alpha": 128,
+    "learning_rate": 5e-6,
+    "batch_size": 64,
+    "micro_batch_size": 1,
+    "steps": 1000,
+    "precision": "bf16",
+    "checkpointing": "full",
+    "error_space": "velocity",
+}
+DEFAULTS_LARGE: dict[str, dict[str, Any]] = {
+    "sft": {**_LARGE},
+    "dpo": {**_LARGE, "beta": 5000.0},
+    "gapo": {**_LARGE, "beta": 5000.0, "pair_weight": "gap"},
+    "flow-dpo": {**_LARGE, "beta": 500.0},
+    "flow-rwr": {**_LARGE, "reward_normalize": "data", "weight_clip": 20.0},
+    "realdpo": {**_LARGE, "beta": 5000.0, "reference": "ema", "ema_every": 100, "losers": 3},
+    "flow-nrg": {**_LARGE, "learning_rate": 1e-4, "batch_size": 16, "micro_batch_size": 0},
+}
+"""Recipes of real generators without a preset: the Flow paper's LoRA (rank 64, alpha 128, 5e-6, batch 64; Table 10),
+with each paper's beta, in the memory of one large GPU. Steps are ours."""
 
-def recipe_for(algorithm: str | None, preset: str | None, changes: Mapping[str, Any]) -> Recipe:
+
+def recipe_for(algorithm: str | None, preset: str | None, changes: Mapping[str, Any], *, toy: bool = True) -> Recipe:
     """The recipe of an algorithm or a preset, with the user's changes.
+
+    Args:
+        algorithm: ``gapo`` if None.
+        preset: a name of :data:`PRESETS`; :data:`DEFAULTS` or :data:`DEFAULTS_LARGE` if None.
+        changes: settings by name.
+        toy: whether the generator is the toy.
 
     Raises:
         InputError: unknown names, an algorithm that is not the preset's, or a combination that is refused.
     """
     if preset is None:
         name = algorithm or "gapo"
-        if name not in DEFAULTS:
-            raise InputError(f"algorithm {name!r} is not known; there are {', '.join(DEFAULTS)}")
-        return make_recipe({**DEFAULTS[name], "algorithm": name}, changes)
+        defaults = DEFAULTS if toy else DEFAULTS_LARGE
+        if name not in defaults:
+            raise InputError(f"algorithm {name!r} is not known; there are {', '.join(defaults)}")
+        return make_recipe({**defaults[name], "algorithm": name}, changes)
     if preset not in PRESETS:
         raise InputError(f"preset {preset!r} is not known{nearest(preset, PRESETS)}")
     found = PRESETS[preset]

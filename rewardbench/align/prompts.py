@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ from rewardbench.align.families.base import ClipShape
 from rewardbench.clip_tables import locate
 from rewardbench.errors import InputError
 from rewardbench.tables import read_table
-from rewardbench.video import read_image, resize_frames
+from rewardbench.video import read_image, resize_frames, write_video
 from rewardbench_plugin.clip import FrameSpec, Sampling, Size
+
+_ID = re.compile(r"[^\W.][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,9 @@ def read_prompts(path: Path, *, needs_image: bool) -> list[Prompt]:
         found = locate(path.parent, image, f"{path}, row {number}") if image else None
         prompts.append(Prompt(row.get("prompt_id") or f"{number:05d}", row["prompt"], found))
     ids = [p.prompt_id for p in prompts]
+    odd = [i for i in ids if not _ID.fullmatch(i)]
+    if odd:
+        raise InputError(f"{path}: prompt_id {odd[0]!r} names files; use letters, digits, '-', '_' and '.'")
     repeated = sorted({i for i in ids if ids.count(i) > 1}) if len(set(ids)) < len(ids) else []
     if repeated:
         raise InputError(f"{path}: prompt_id {repeated[0]!r} stands twice; ids must be unique")
@@ -109,11 +115,44 @@ def draw_prompts(folder: Path, part: str, count: int) -> Path:
     return table
 
 
+def draw_clips(folder: Path, prompts: Sequence[Prompt]) -> Path:
+    """Write what the drawn world itself shows for drawn prompts to learn on, its real clips; the table's path.
+
+    Raises:
+        InputError: a prompt is not one of :func:`draw_prompts`.
+    """
+    from rewardbench.align.toy.drawn import FPS, drawn_prompt
+
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for prompt in prompts:
+        part, _, index = prompt.prompt_id.rpartition("-")
+        drawn = drawn_prompt(part, int(index)) if part == "align" and index.isdigit() else None
+        if drawn is None or drawn.caption != prompt.text:
+            raise InputError(f"prompt {prompt.prompt_id} is not of the drawn world; name real clips with --winners")
+        path = folder / f"{prompt.prompt_id}.mp4"
+        if not path.exists():
+            partial = path.with_name(f".{path.stem}.partial.mp4")
+            write_video(partial, drawn.clip(), FPS, crf=12)
+            os.replace(partial, path)
+        rows.append({"video": path.name, "prompt": prompt.text, "prompt_id": prompt.prompt_id})
+    write_table(folder / "real.csv", rows)
+    return folder / "real.csv"
+
+
 def read_first_frames(prompts: Sequence[Prompt], clip: ClipShape) -> np.ndarray | None:
-    """uint8 (N, H, W, 3) of the prompts' images at the clip's size (covered, middle cut out), or None without any."""
-    if not prompts or prompts[0].image is None:
+    """uint8 (N, H, W, 3) of the prompts' images at the clip's size (covered, middle cut out), or None without any.
+
+    Raises:
+        InputError: some prompts have an image and others have none.
+    """
+    paths = [p.image for p in prompts if p.image]
+    if not paths:
         return None
-    return np.stack([fit(read_image(p.image)[None], clip.height, clip.width)[0] for p in prompts if p.image])
+    if len(paths) < len(prompts):
+        without = [p.prompt_id for p in prompts if not p.image]
+        raise InputError(f"{len(without)} of {len(prompts)} prompts have no first-frame image: {_few(without)}")
+    return np.stack([fit(read_image(path)[None], clip.height, clip.width)[0] for path in paths])
 
 
 def fit(frames: np.ndarray, height: int, width: int) -> np.ndarray:

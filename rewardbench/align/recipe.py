@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "pair_weight": ("none", "gap"),
     "gap_range": ("plugin", "data"),
     "gap_normalize": ("none", "batch"),
+    "reward_normalize": ("none", "data"),
     "weight_normalize": ("none", "batch"),
     "reference": REFERENCES,
     "tuning": ("lora", "full"),
@@ -34,6 +36,28 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": ("constant", "cosine"),
     "loss_mask": ("family", "none"),
 }
+
+
+_POSITIVE = (
+    *(
+        "beta",
+        "scale",
+        "learning_rate",
+        "batch_size",
+        "steps",
+        "rounds",
+        "losers",
+        "ema_every",
+        "lora_rank",
+        "lora_alpha",
+    ),
+    *("temperature", "weight_clip", "adam_epsilon", "samples_per_prompt", "guidance_clamp", "guidance_norm_cap"),
+    *("latent_depth", "latent_width"),
+)
+_NOT_NEGATIVE = (
+    *("micro_batch_size", "draws_per_pair", "sft_weight", "weight_decay", "warmup_steps", "max_grad_norm"),
+    *("guidance_scale", "seed"),
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +78,9 @@ class Recipe:
         alpha: base of the gap weight.
         gap_range: rewards are normalised to [0, 1] by the ``plugin``'s declared range or by the range of the ``data``.
         gap_normalize: ``batch`` divides weights by their mean over the global batch.
-        temperature, weight_clip, weight_normalize: of Flow-RWR's exp(reward).
+        reward_normalize: of Flow-RWR's rewards: ``none``, or ``data``: mean 0 and standard deviation 1 over all clips.
+        temperature, weight_clip: of Flow-RWR's weight min(exp(reward / temperature), clip).
+        weight_normalize: ``batch`` divides Flow-RWR's weights by their mean over the global batch.
         reference: who the policy is compared with: ``adapter_off`` (the base under LoRA), ``frozen_copy``,
             ``frozen_adapter`` (the adapter the run started from), or ``ema`` (follows the policy).
         ema_decay, ema_every: the EMA reference moves by 1 - ema_decay every ema_every steps.
@@ -101,6 +127,7 @@ class Recipe:
     alpha: float = 2.0
     gap_range: str = "plugin"
     gap_normalize: str = "none"
+    reward_normalize: str = "none"
     temperature: float = 1.0
     weight_clip: float | None = None
     weight_normalize: str = "none"
@@ -162,12 +189,7 @@ def check_recipe(recipe: Recipe) -> None:
     for name, known in _CHOICES.items():
         if getattr(recipe, name) not in known:
             raise InputError(f"{name} {getattr(recipe, name)!r} is not known; there are {', '.join(known)}")
-    for name in ("beta", "scale", "learning_rate", "batch_size", "steps", "rounds", "losers", "ema_every", "lora_rank"):
-        if not getattr(recipe, name) > 0:
-            raise InputError(f"{name} is positive, not {getattr(recipe, name)}")
-    for name in ("condition_dropout", "ema_decay"):
-        if not 0.0 <= getattr(recipe, name) <= 1.0:
-            raise InputError(f"{name} lies between 0 and 1, not {getattr(recipe, name)}")
+    _check_numbers(recipe)
     try:
         recipe.times()
     except ValueError as error:
@@ -175,6 +197,26 @@ def check_recipe(recipe: Recipe) -> None:
     for refused, sentence in _refusals(recipe):
         if refused:
             raise InputError(sentence)
+
+
+def _check_numbers(recipe: Recipe) -> None:
+    """Ranges of single settings."""
+    for name, value in recipe.as_dict().items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{name} is a finite number, not {value}")
+    for name in _POSITIVE:
+        value = getattr(recipe, name)
+        if value is not None and not value > 0:
+            raise InputError(f"{name} is positive, not {value}")
+    for name in _NOT_NEGATIVE:
+        if getattr(recipe, name) < 0:
+            raise InputError(f"{name} is not negative, and {getattr(recipe, name)} is")
+    for name in ("condition_dropout", "ema_decay"):
+        if not 0.0 <= getattr(recipe, name) <= 1.0:
+            raise InputError(f"{name} lies between 0 and 1, not {getattr(recipe, name)}")
+    for name in ("adam_beta1", "adam_beta2"):
+        if not 0.0 <= getattr(recipe, name) < 1.0:
+            raise InputError(f"{name} lies between 0 and 1, 1 left out, not {getattr(recipe, name)}")
 
 
 def _refusals(r: Recipe) -> list[tuple[bool, str]]:
@@ -220,6 +262,10 @@ def _refusals(r: Recipe) -> list[tuple[bool, str]]:
         (
             r.beta_schedule == "(1-t)^2" and not r.share_time,
             "beta_schedule (1-t)^2 needs share_time: a pair whose sides have two times has no one factor",
+        ),
+        (
+            r.steps % r.rounds != 0,
+            f"{r.steps} steps cannot be shared by {r.rounds} rounds; choose a multiple of {r.rounds}",
         ),
         (
             r.micro_batch_size > 0 and r.batch_size % r.micro_batch_size != 0,

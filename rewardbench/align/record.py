@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import rewardbench
 from rewardbench.align.losses import effective_beta
 from rewardbench.align.monitors import AlarmRule, findings, watch_rows
+from rewardbench.align.objective import loss_elements
 from rewardbench.align.samples import Sample
 from rewardbench.align.training import read_log
 from rewardbench.align.watching import readings
@@ -46,9 +47,7 @@ def write_result(
         extra: further entries (guidance).
     """
     s, recipe = run.settings, run.recipe
-    elements = 1
-    for n in run.family.latent_shape:
-        elements *= n
+    elements = loss_elements(run.family, recipe)
     beta = None
     if recipe.compares:
         found = effective_beta(recipe.beta, scale=recipe.scale, reduction=recipe.reduction, elements=elements)
@@ -61,7 +60,7 @@ def write_result(
         "preset": s.preset,
         "recipe": recipe.as_dict(),
         "effective_beta": beta,
-        "generator": {"model": s.model, **run.family.describe()},
+        "generator": {"model": s.model, "network_sha256": run.network_digest, **run.family.describe()},
         "sampling": asdict(run.sampling),
         "optimised": s.judge.label,
         "held_out": [judge.plugin for judge in s.held_out],

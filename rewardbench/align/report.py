@@ -17,7 +17,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from rewardbench.align import curves, evidence
-from rewardbench.align.evidence import Row, Take, Watch, points_of
+from rewardbench.align.evidence import Look, Row, Take, Watch, points_of
 from rewardbench.align.model_card import model_card
 from rewardbench.align.recipe import PREFERENCE
 from rewardbench.align.sources import settings_by_subject, source_of, value_text
@@ -32,6 +32,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 MOST_EMBEDDED_BYTES = 20_000_000
 """Clips of less than this together stand in the page itself; of more, beside it, and the page links to them."""
 _POSTER_SIDE = 480
+_MOST_CURVES = 6
+"""Dimensions in one drawing: as many as the style sheet has colours that can be told apart."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ def render_page(
         win_rate=evidence.win_rate,
         value=value_text,
         fixed=evidence.fixed,
+        measure=notation.measure,
+        signed=lambda value: evidence.fixed(value, 2, signed=True),
         size=_size,
     )
     style, script = (
@@ -124,7 +128,7 @@ def render_page(
     )
     takes = evidence.choose_takes(out, result, evidence.clip_rewards(out, result, mix))
     views, size, embedded = _views(takes, out)
-    recipe = result["recipe"]
+    recipe, looks = result["recipe"], evidence.looks_of(result)
     return environment.get_template("alignment.html.j2").render(
         result=result,
         style=Markup(style),
@@ -140,6 +144,10 @@ def render_page(
         },
         plots_axis=figures.interval_axis(domain),
         watch=watch,
+        rule=evidence.RULE,
+        looks=sorted(looks, key=lambda look: [k.name for k in looks].index(look.name)),
+        look_steps=sorted({look.step for look in looks}),
+        movements=_movements(result, looks),
         takes=views,
         takes_size=size,
         takes_embedded=embedded,
@@ -163,11 +171,80 @@ def _size(size: int) -> str:
 # ---------------------------------------------------------------------- drawings
 
 
+def _marks(recipe: Mapping[str, Any]) -> list[int]:
+    """Steps at which a round ended and another began."""
+    return [recipe["steps"] // recipe["rounds"] * n for n in range(1, recipe["rounds"])]
+
+
+def _movements(result: Mapping[str, Any], looks: Sequence[Look]) -> list[Panel]:
+    """How far each judge had moved from base at every look, a panel a judge; and how far the policy had.
+
+    All judges' panels have the same vertical axis, and the optimised reward in each of them.
+    """
+    marks, own = _marks(result["recipe"]), result["optimised"].rpartition(":")[0]
+    optimised = [look for look in looks if look.role == "optimised"]
+    groups: dict[tuple[str, str], dict[str, list[Look]]] = {}
+    for look in looks:
+        if look.role != "optimised":
+            groups.setdefault((look.role, look.name.rpartition(":")[0]), {}).setdefault(look.name, []).append(look)
+    known = [look.standardised for look in looks if math.isfinite(look.standardised)]
+    reach = (min(0.0, *known), max(0.0, *known)) if known else (0.0, 0.0)
+    panels: list[Panel] = []
+
+    def add(name: str, drawn: Sequence[Sequence[Look]], alarm: float | None = None) -> None:
+        lines, legend = [], []
+        for number, found in enumerate([optimised, *drawn]):
+            if any(math.isfinite(look.standardised) for look in found):
+                lines.append(_since_base(found, "optimised" if number == 0 else f"judge-{number - 1}"))
+                said = "optimised reward" if number == 0 else found[0].name.rpartition(":")[2]
+                end = found[-1].standardised
+                legend.append((number > 0, math.inf if math.isnan(end) else -end, lines[-1].css, said))
+        names = [found[0].name.rpartition(":")[2] for found in drawn]
+        absent = [n for n, f in zip(names, drawn, strict=True) if all(math.isnan(look.standardised) for look in f)]
+        note = f"Not drawn, because undefined: {', '.join(notation.plain(n, 40) for n in absent)}." if absent else ""
+        chart = curves.line_chart(
+            lines, "standard deviations of base", name, level=0.0, marks=marks, dots=True, alarm=alarm, span=reach
+        )
+        if chart is None:
+            return
+        ends = tuple((css, f"{evidence.fixed(-end, 2, signed=True)} {said}") for _, end, css, said in sorted(legend))
+        panels.append(Panel(name, chart, note, ends))
+
+    for (role, plugin), by_name in groups.items():
+        names = list(by_name)
+        parts = [names[i : i + _MOST_CURVES] for i in range(0, len(names), _MOST_CURVES)]
+        kind = "held out" if role == "held_out" else "dimensions of the same model" if plugin == own else "watched"
+        for number, part in enumerate(parts, start=1):
+            place = f" ({number} of {len(parts)})" if len(parts) > 1 else ""
+            alarm = -evidence.RULE.smallest_fall if role == "held_out" else None
+            add(f"{notation.plain(plugin, 80)}, {kind}{place}", [by_name[name] for name in part], alarm)
+    if not groups:
+        add("Optimised reward", [])
+    distances = evidence.distances_of(result)
+    if distances:
+        line = curves.Line("distance", "distance", [(0.0, 0.0), *distances])
+        chart = curves.line_chart([line], "RMS in latents", "Distance from the reference", marks=marks, dots=True)
+        note = (
+            f"{notation.measure(distances[-1][1])} at the end: root of the mean squared difference, in latents, "
+            "between clips of the policy and of base from the same noise."
+        )
+        if chart is not None:
+            panels.append(Panel("Distance from the reference", chart, note))
+    return panels
+
+
+def _since_base(looks: Sequence[Look], css: str) -> curves.Line:
+    """A judge's curve, which starts from base: 0 at step 0."""
+    points = {0.0: 0.0} | {float(look.step): look.standardised for look in looks}
+    hollow = frozenset(float(look.step) for look in looks if look.few)
+    return curves.Line(looks[0].name, f"{css} motion" if looks[0].tells_motion else css, list(points.items()), hollow)
+
+
 def _panels(result: Mapping[str, Any]) -> list[Panel]:
     """Curves over the steps of all rounds; those whose values the log does not have are left out."""
     recipe, training = result["recipe"], result["training"]
     steps = recipe["steps"] // recipe["rounds"]
-    marks = [steps * n for n in range(1, recipe["rounds"])]
+    marks = _marks(recipe)
     compares = recipe["algorithm"] in PREFERENCE
     plain = compares and recipe["pair_weight"] == "none" and not recipe["sft_weight"]
 
@@ -202,6 +279,14 @@ def _panels(result: Mapping[str, Any]) -> list[Panel]:
         "share of pairs",
         lines(("accuracy", "main", "accuracy")),
         "Share of pairs whose winner the policy prefers more than the reference does. Dashed: one half.",
+        level=0.5,
+        share=True,
+    )
+    add(
+        "Pairwise accuracy",
+        "share of labels",
+        lines(("accuracy", "main", "pairwise_accuracy")),
+        "Share of labels whose better clip the latent reward prefers. Dashed: one half.",
         level=0.5,
         share=True,
     )

@@ -156,7 +156,9 @@ def write_clip(family: VideoFamily, latent: Tensor, path: Path) -> None:
     with torch.no_grad():
         pixels = family.decode_latents(latent)[0]
     frames = ((pixels.float().cpu() + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
-    write_video(path, np.ascontiguousarray(frames), family.clip.fps, crf=CRF)
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    write_video(partial, np.ascontiguousarray(frames), family.clip.fps, crf=CRF)
+    os.replace(partial, path)
 
 
 def table_of(folder: Path) -> Path:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rewardbench.align.families.base import Condition, VideoFamily
 from rewardbench.align.noise import Time, column, split_velocity
+from rewardbench.errors import InputError
 
 VelocityHook = Callable[[Tensor, Tensor, Time, Condition], Tensor]
 """``hook(velocity, x_t, time, condition)`` returns the velocity to step with; called after classifier-free guidance."""
@@ -38,15 +39,22 @@ class SamplingChoice:
 
     steps: int | None = None
     guidance: float | None = None
-    batch_size: int = 16
+    batch_size: int | None = None
 
     def filled(self, family: VideoFamily) -> SamplingSettings:
-        """With the family's usual number of steps and guidance where nothing was said."""
+        """With the family's usual values where nothing was said.
+
+        Raises:
+            InputError: no steps, or no clips at once.
+        """
         steps, guidance = family.usual_sampling
+        for name, given in (("sampling steps", self.steps), ("clips sampled at once", self.batch_size)):
+            if given is not None and given < 1:
+                raise InputError(f"{name} are at least 1, not {given}")
         return SamplingSettings(
             steps if self.steps is None else self.steps,
             guidance if self.guidance is None else self.guidance,
-            self.batch_size,
+            family.usual_batch if self.batch_size is None else self.batch_size,
         )
 
 

@@ -13,7 +13,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "Loss": ("algorithm", "beta", "beta_schedule", "scale", "reduction", "error_space", "sft_weight", "loss_mask"),
     "Weights of examples": (
         *("pair_weight", "alpha", "gap_range", "gap_normalize"),
-        *("temperature", "weight_clip", "weight_normalize"),
+        *("reward_normalize", "temperature", "weight_clip", "weight_normalize"),
     ),
     "Time and noise": (
         *("time_law", "time_low", "time_high", "time_mean", "time_std", "time_shift"),
@@ -30,11 +30,12 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "Computation": ("precision", "checkpointing", "low_memory", "seed"),
 }
 _OF_LATENT_REWARD = {
-    *("algorithm", "samples_per_prompt", "steps", "batch_size", "learning_rate", "seed"),
+    *("algorithm", "samples_per_prompt", "steps", "batch_size", "seed", "learning_rate", "schedule", "warmup_steps"),
+    *("weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm"),
     *("time_law", "time_low", "time_high", "time_mean", "time_std", "time_shift"),
     *("latent_depth", "latent_width", "latent_clean", "guidance_scale", "guidance_clamp", "guidance_norm_cap"),
 }
-"""What Flow-NRG goes by: its latent reward has an optimiser, noise and pairs of its own."""
+"""What Flow-NRG goes by: its latent reward has an optimiser and noise of its own."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def without_effect(recipe: Mapping[str, Any]) -> set[str]:
     if recipe.get("pair_weight") != "gap":
         idle |= {"alpha", "gap_range", "gap_normalize"}
     if algorithm != "flow-rwr":
-        idle |= {"temperature", "weight_clip", "weight_normalize"}
+        idle |= {"reward_normalize", "temperature", "weight_clip", "weight_normalize"}
     if recipe.get("tuning") == "full":
         idle |= {"lora_rank", "lora_alpha"}
     if recipe.get("time_law") == "uniform":

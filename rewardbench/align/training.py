@@ -31,6 +31,10 @@ from rewardbench.align.sampling import seed_of
 from rewardbench.errors import CheckFailed, InputError
 
 KEPT_STATES = 2
+DIVERGED = 10.0
+"""Times its start (the reference's, where there is one) that the winners' error may rise before a run is stopped."""
+MOST_OVERFLOWS = 20
+"""Steps in a row whose fp16 gradient may overflow: the scaler halves its scale of 2^16 at each, so 20 reach below 1."""
 LOG_FILE = "log.jsonl"
 _POLICY_FILE = "policy.safetensors"
 
@@ -44,7 +48,6 @@ class Trainer:
         pairs, weights: what is learned from; weights by pair id, or empty.
         cache: opened; latents and conditions of the pairs' clips.
         folder: states, log and reference errors go there; a run that was stopped goes on from it.
-        first_step: number of the step before the first of this round (rounds share one optimiser and one count).
         save_every: steps between states.
         log_every: steps between lines of the log; each is a mean over these steps.
     """
@@ -89,7 +92,7 @@ class Trainer:
         )
         self.network, self.optimizer = self.accelerator.prepare(family.transformer, optimizer)
         self._learning = learning
-        self.step = 0
+        self.step = self._overflows = 0
         self.phases = Phases(self.accelerator.device)
         self._reference_errors: dict[tuple[str, int], Tensor] = {}
         self.accelerator.register_for_checkpointing(_Position(self))
@@ -166,16 +169,22 @@ class Trainer:
             limit = r.max_grad_norm if r.max_grad_norm > 0 else math.inf
             norm = accelerator.clip_grad_norm_(self._learning, limit)
             norm = torch.as_tensor(float("nan") if norm is None else norm).detach()
-            if not bool(torch.isfinite(norm)) or not bool(torch.isfinite(values["loss"])):
+            if not bool(torch.isfinite(values["loss"])) or not self._usable(bool(torch.isfinite(norm))):
                 self.optimizer.zero_grad()
                 raise CheckFailed(self._diverged())
-            self.optimizer.step()
+            self.optimizer.step()  # under fp16 the scaler leaves a step out whose gradient overflowed
             self.optimizer.zero_grad()
             self.step += 1
             if self.reference is not None:
                 self.reference.after_step(self.step)
         values |= {"gradient_norm": norm.cpu(), "clipped": (norm > limit).float().cpu()}
         return values
+
+    def _usable(self, finite: bool) -> bool:
+        """False where the gradient says that the run diverged; in fp16 it may overflow while the scale is searched."""
+        self._overflows = 0 if finite else self._overflows + 1
+        allowed = MOST_OVERFLOWS if self.accelerator.scaler is not None else 0
+        return self._overflows <= allowed
 
     def _synchronised(self, last: bool) -> Any:
         import contextlib
@@ -217,9 +226,15 @@ class Trainer:
             rows = torch.stack([self._reference_errors[(p.pair_id, draw)] for p, draw in self._examples], 1)
             return rows.flatten().to(self.accelerator.device)
         assert self.reference is not None
-        with self.phases.timed("reference"), self.reference.active(self.network) as other:
+        with self.phases.timed("reference"):
             sides = [batch.side(n) for n in range(batch.sides)] if self.recipe.low_memory else [batch]
-            return torch.cat([errors(self.family, other, side, self.recipe) for side in sides])
+            return torch.cat([self._reference_errors_of(side) for side in sides])
+
+    def _reference_errors_of(self, batch: Batch) -> Tensor:
+        """In the policy's precision: a copy made before the engine took over the policy knows nothing of autocast."""
+        assert self.reference is not None
+        with self.reference.active(self.network) as other, self.accelerator.autocast():
+            return errors(self.family, other, batch, self.recipe)
 
     def cache_reference(self, until: int) -> None:
         """Compute the reference's errors of every (pair, draw) that steps up to ``until`` visit, or read them."""
@@ -231,12 +246,11 @@ class Trainer:
         keys = {v: f"{v[0]}#{v[1]}" for v in visits}
         missing = [v for v in visits if keys[v] not in known]
         by_id = {p.pair_id: p for p in self.pairs}
-        assert self.reference is not None
         for start in range(0, len(missing), self._share):
             part = [(by_id[pair_id], draw) for pair_id, draw in missing[start : start + self._share]]
             batch = make_batch(self.family, self.recipe, self.cache, part, {}, self.accelerator.device)
-            with self.phases.timed("reference"), self.reference.active(self.network) as other:
-                found = errors(self.family, other, batch, self.recipe).reshape(batch.sides, batch.size).cpu()
+            with self.phases.timed("reference"):
+                found = self._reference_errors_of(batch).reshape(batch.sides, batch.size).cpu()
             known |= {keys[(p.pair_id, d)]: found[:, i].contiguous() for i, (p, d) in enumerate(part)}
         if missing and self.accelerator.is_main_process:
             save_file(known, str(path) + ".partial")
@@ -249,7 +263,8 @@ class Trainer:
         """Train to step ``until``, from the newest state of the folder.
 
         Raises:
-            CheckFailed: the loss diverged; the last good state stays.
+            CheckFailed: the loss diverged (not finite, or the winners' error is :data:`DIVERGED` times the reference's,
+                or without a reference what it was at first); the last good state stays.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.resume()
@@ -265,14 +280,24 @@ class Trainer:
             count += 1
             if self.step % self.log_every == 0 or self.step == until:
                 self._log({name: value / count for name, value in sums.items()}, count)
+                self._check()
                 sums, count = {}, 0
             if self.step % self.save_every == 0 or self.step == until:
                 self.save()
             advance(1)
 
+    def _check(self) -> None:
+        """Stop a run that has lost its way before it overflows; every process reads the same log."""
+        lines = read_log(self.folder)
+        last, error = lines[-1], lines[-1]["error_win"]
+        before = last.get("error_win_reference", lines[0]["error_win"])
+        if error is not None and before is not None and error > DIVERGED * before:
+            risen = f"the winners' error has risen to {error:.3g}, more than {DIVERGED:g} times what it was,"
+            raise CheckFailed(self._diverged(risen))
+
     def _log(self, means: dict[str, float], count: int) -> None:
         reduced = {
-            name: float(self.accelerator.reduce(torch.tensor(value, device=self.accelerator.device), "mean"))
+            name: _finite(float(self.accelerator.reduce(torch.tensor(value, device=self.accelerator.device), "mean")))
             for name, value in sorted(means.items())
         }
         seconds = {name: round(value / count, 4) for name, value in self.phases.take().items()}
@@ -284,6 +309,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             with open(self.folder / LOG_FILE, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line) + "\n")
+        self.accelerator.wait_for_everyone()
 
     def _measure_bound(self) -> None:
         """Seconds that the arithmetic of a step would take at the device's own speed of matrix products: forward once
@@ -354,12 +380,11 @@ class Trainer:
         while models:
             models.pop()
 
-    def _diverged(self) -> str:
+    def _diverged(self, what: str = "the loss is not finite") -> str:
         found = states(self.folder)
         kept = f"the last good state is {found[-1]}" if found else "there is no state yet"
         return (
-            f"the loss is not finite at step {self.step + 1}; {kept}; lower learning_rate or beta, or clip at a "
-            "smaller max_grad_norm"
+            f"{what} at step {self.step + 1}; {kept}; lower learning_rate or beta, or clip at a smaller max_grad_norm"
         )
 
 
@@ -385,6 +410,11 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     if recipe.schedule == "constant":
         return recipe.learning_rate * warm
     return recipe.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / recipe.steps)))
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity: a mean over steps with an overflow is unknown."""
+    return value if math.isfinite(value) else None
 
 
 def states(folder: Path) -> list[Path]:

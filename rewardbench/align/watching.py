@@ -89,20 +89,26 @@ def _latest(out: Path, step: int) -> dict[str, float]:
                 line = entry
         before += log[-1]["step"] if log else 0
     names = {"accuracy": "implicit_accuracy", "margin": "margin", "clipped": "clip_fraction"}
-    return {new: float(line[old]) for old, new in names.items() if old in line}
+    return {new: float(line[old]) for old, new in names.items() if line.get(old) is not None}
 
 
 def _scores(folder: Path, settings: AlignSettings) -> dict[str, ByPrompt]:
     """Scores by ``judge:dimension`` and prompt, of clips that were scored already."""
     samples = read_samples(folder)
     found: dict[str, ByPrompt] = {}
-    for number, judge in enumerate((settings.judge, *settings.held_out)):
+    for judge in (settings.judge, *settings.held_out):
         facts = facts_of(judge)
-        path = folder.parent / f"{folder.name}-scores-{number}.csv"
+        path = scores_path(folder, judge, settings)
         found.update(
             judge_scores(samples, judge, facts, score_samples(samples, judge, path, dimensions=tuple(facts.dimensions)))
         )
     return found
+
+
+def scores_path(folder: Path, judge: Judge, settings: AlignSettings) -> Path:
+    """Table of a judge's scores of a folder of clips; held-out judges can come and go between calls."""
+    name = "scores" if judge is settings.judge else f"scores-{judge.key}"
+    return folder.parent / f"{folder.name}-{name}.csv"
 
 
 def _step(path: Path) -> int:

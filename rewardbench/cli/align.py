@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rewardbench.cli import options, output
 from rewardbench.cli.progress import terminal_progress
 from rewardbench.errors import InputError
+
+if TYPE_CHECKING:
+    from rewardbench.align.families import ClipShape
+    from rewardbench.align.judging import Judge
 
 _KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "float | None": "a number or none"}
 
@@ -49,6 +54,14 @@ def align(
         list[str] | None,
         typer.Option("--held-out", metavar="NAME", help="Plugin that is watched, not optimised (repeatable)."),
     ] = None,
+    held_out_weights: Annotated[
+        list[str] | None,
+        typer.Option("--held-out-weights", metavar="NAME=[PART=]PATH", help="Weights of a held-out plugin."),
+    ] = None,
+    held_out_option: Annotated[
+        list[str] | None,
+        typer.Option("--held-out-option", metavar="NAME=KEY=VALUE", help="An option of a held-out plugin."),
+    ] = None,
     weights: options.WeightsOption = None,
     option: options.OptionsOption = None,
     trust_remote_code: options.TrustOption = False,
@@ -60,7 +73,13 @@ def align(
     guidance: Annotated[
         float | None, typer.Option("--guidance", help="Classifier-free guidance, 1 is none; the family's usual one.")
     ] = None,
-    sampling_batch: Annotated[int, typer.Option("--sampling-batch", help="Clips sampled at once.")] = 16,
+    sampling_batch: Annotated[
+        int | None, typer.Option("--sampling-batch", help="Clips sampled at once; 16 for the toy, else 1.")
+    ] = None,
+    clip: Annotated[
+        str | None,
+        typer.Option("--clip", metavar="FRAMESxHEIGHTxWIDTH@FPS", help="Size of clips, e.g. 49x480x720@8."),
+    ] = None,
     pairs: Annotated[
         Path | None, typer.Option("--pairs", metavar="FILE", help="Learn from a pairs file instead of sampling.")
     ] = None,
@@ -99,8 +118,8 @@ def align(
     ] = ("warn"),
     device: options.DeviceOption = "auto",
     dtype: Annotated[
-        str, typer.Option("--dtype", metavar="float32|bfloat16|float16", help="Of the generator's frozen weights.")
-    ] = "float32",
+        str, typer.Option("--dtype", metavar="auto|float32|bfloat16|float16", help="Of the generator's frozen weights.")
+    ] = "auto",
     save_every: Annotated[int, typer.Option("--save-every", help="Steps between states to resume from.")] = 50,
     seed: options.SeedOption = 0,
     output_format: options.FormatOption = "table",
@@ -112,6 +131,7 @@ def align(
     command goes on where an interrupted run stopped.
     """
     from rewardbench.align.alignment import align as run_alignment
+    from rewardbench.align.families import family_name
     from rewardbench.align.judging import Judge
     from rewardbench.align.presets import recipe_for
     from rewardbench.align.sampling import SamplingChoice
@@ -120,7 +140,8 @@ def align(
     if on_alarm not in ("warn", "stop"):
         raise InputError(f"--on-alarm is warn or stop, not {on_alarm!r}")
     changes = {"seed": seed, **_settings(setting or [])}
-    recipe = recipe_for(algorithm, preset, changes)
+    toy = family_name(model) == "toy"
+    recipe = recipe_for(algorithm, preset, changes, toy=toy)
     if show_settings:
         _show_recipe(recipe.as_dict(), preset, changes)
         return 0
@@ -130,8 +151,9 @@ def align(
         recipe=recipe,
         judge=Judge(plugin, _mix(dimension), parts, values),
         out=out,
-        held_out=tuple(Judge(name, _any_dimension(name)) for name in _held_out(held_out, model)),
+        held_out=_held_out_judges(_held_out(held_out, toy), held_out_weights, held_out_option),
         model=model,
+        clip=_clip(clip),
         model_options=dict(options.split_pairs("--model-option", model_option, "KEY=VALUE")),
         prompts=prompts,
         evaluation_prompts=evaluation_prompts,
@@ -206,6 +228,18 @@ def _value(name: str, text: str, kind: str) -> Any:
     return text
 
 
+def _clip(text: str | None) -> ClipShape | None:
+    """``FRAMESxHEIGHTxWIDTH@FPS`` of ``--clip``."""
+    from rewardbench.align.families import ClipShape
+
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)x(\d+)x(\d+)@(\d+(?:\.\d+)?)", text)
+    if found is None or float(found[4]) == 0:
+        raise InputError(f"--clip {text} is not of the form FRAMESxHEIGHTxWIDTH@FPS, e.g. 49x480x720@8")
+    return ClipShape(int(found[1]), int(found[2]), int(found[3]), float(found[4]))
+
+
 def _mix(dimensions: list[str] | None) -> dict[str, float]:
     """``NAME[=WEIGHT]`` of ``--dimension``."""
     mix: dict[str, float] = {}
@@ -218,19 +252,34 @@ def _mix(dimensions: list[str] | None) -> dict[str, float]:
     return mix
 
 
-def _held_out(given: list[str] | None, model: str) -> list[str]:
+def _held_out(given: list[str] | None, toy: bool) -> list[str]:
     """The judges that are watched: the pixel rules on the toy, where nothing else is said; ``none`` for none."""
     if given:
         return [] if given == ["none"] else given
-    return ["drawn-rules"] if model.partition(":")[0] == "toy" else []
+    return ["drawn-rules"] if toy else []
 
 
-def _any_dimension(plugin: str) -> dict[str, float]:
-    """A held-out judge's overall, or its first dimension where it has none; all its dimensions are watched anyway."""
-    from rewardbench.align.judging import card_of
+def _held_out_judges(names: list[str], weights: list[str] | None, values: list[str] | None) -> tuple[Judge, ...]:
+    """Each with its own weights and options, and its overall as reward, or its first dimension where it has none: all
+    its dimensions are watched anyway.
 
-    names = card_of(plugin).dimension_names
-    return {"overall" if "overall" in names else names[0]: 1.0}
+    Raises:
+        InputError: weights or options of a plugin that is not held out.
+    """
+    from rewardbench.align.judging import Judge, card_of
+
+    own: dict[str, tuple[list[str], list[str]]] = {name: ([], []) for name in names}
+    for number, (option, given) in enumerate((("--held-out-weights", weights), ("--held-out-option", values))):
+        for name, rest in options.split_pairs(option, given, "NAME=…"):
+            if name not in own:
+                raise InputError(f"{option} {name}={rest}: {name} is not held out; add --held-out {name}")
+            own[name][number].append(rest)
+    judges = []
+    for name, (paths, choices) in own.items():
+        parts, chosen = options.read_weights(paths), options.read_options(choices)
+        dimensions = card_of(name, parts, chosen).dimension_names
+        judges.append(Judge(name, {"overall" if "overall" in dimensions else dimensions[0]: 1.0}, parts, chosen))
+    return tuple(judges)
 
 
 def _show_recipe(recipe: dict[str, Any], preset: str | None, changes: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from rewardbench.align.adapters import attach
 from rewardbench.align.families.toy import ToyFamily
@@ -111,6 +112,7 @@ def make_trainer(tmp_path: Path, tiny_toy: Path, toy_samples, toy_pairs: PairSet
         }
         recipe = replace(Recipe(), **(settings | changes))
         check_recipe(recipe)
+        AcceleratorState._reset_state()  # which remembers the precision of the trainer before
         family = load_toy(source or tiny_toy)
         attach(family, recipe)
         pairs = toy_pairs if recipe.algorithm != "flow-rwr" else every_clip(toy_samples, toy_rewards, "judge")

@@ -26,6 +26,7 @@ from rewardbench.align import curves, evidence, report
 from rewardbench.align.adapters import POLICY, adapter_parameters, attach
 from rewardbench.align.families import load_family
 from rewardbench.align.model_card import base_model
+from rewardbench.align.monitors import MOTION_TRADED, AlarmRule, Reading, watch_rows
 from rewardbench.align.presets import PRESETS, recipe_for, unstated
 from rewardbench.align.recipe import Recipe
 from rewardbench.align.report import write_report
@@ -102,7 +103,7 @@ def settings(**changes: Any) -> dict[str, Any]:
 
 def write_scores(out: Path, side: str, scores: list[tuple[float, float]], ids: list[str]) -> None:
     lines = [f"{i}-0,{a!r},{b!r}," for i, (a, b) in zip(ids, scores, strict=True)]
-    (out / "evaluate" / f"{side}-scores-0.csv").write_text("\n".join(["clip_id,overall,blur,error", *lines]) + "\n")
+    (out / "evaluate" / f"{side}-scores.csv").write_text("\n".join(["clip_id,overall,blur,error", *lines]) + "\n")
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
                 write_scores(out, side, scores[side], ids)
         for table in ("base", "aligned", *(f"step-{step:08d}" for step in steps)):
             (out / "evaluate" / f"{table}.csv").write_text("clip_id\n")
-        (out / "evaluate" / "step-00000020-scores-0.csv").write_text("clip_id\n")
+        (out / "evaluate" / "step-00000020-scores.csv").write_text("clip_id\n")
         Image.new("RGB", (16, 16), (200, 30, 30)).save(out / "prompts" / "0.png")
         judge = {"plugin": "stars", "mix": {"overall": 3.0, "blur": 1.0}, "options": {}}
         (out / "align.json").write_text(json.dumps({"judge": judge}))
@@ -244,40 +245,40 @@ def code_of(card: str) -> str:
 
 
 def test_every_change_stands_in_the_table_rounded_as_stated(make_run: Callable[..., Path]) -> None:
-    rows = Page(make_run()).rows
+    rows = Page(make_run(changes=counted(64))).rows
     cells = [[*row[:5], *row[6:]] for row in rows[1:]]
     assert cells == [
-        [f"{OPTIMISED}optimised", "0.1000", "0.3000", "+0.2000▲ [+0.0123, +0.3500]", "0.833 [0.500, 1.000]", "3", "1"],
+        [f"{OPTIMISED}optimised", "0.1000", "0.3000", "+0.2000▲ [+0.0123, +0.3500]", "0.833 [0.500, 1.000]", "64", "1"],
         [
             "stars:overallin the reward, weight 3 of 4",
-            *("0.4000", "0.6000", "+0.2000 [0.0000, +0.3000]", "0.833 [0.500, 1.000]", "3", "1"),
+            *("0.4000", "0.6000", "+0.2000 [0.0000, +0.3000]", "0.833 [0.500, 1.000]", "64", "1"),
         ],
         [
             "stars:blurin the reward, weight 1 of 4",
-            *("−0.8000", "−0.6000", "+0.2000 [0.0000, +0.4000]", "0.833 [0.500, 1.000]", "3", "1"),
+            *("−0.8000", "−0.6000", "+0.2000 [0.0000, +0.4000]", "0.833 [0.500, 1.000]", "64", "1"),
         ],
         [
             "stars:coloursame model, not optimised by itself",
-            *("55.5556", "44.4444", "−11.1111▼ [−22.0000, −1.0000]", "0.000 [0.000, 0.000]", "3", "0"),
+            *("55.5556", "44.4444", "−11.1111▼ [−22.0000, −1.0000]", "0.000 [0.000, 0.000]", "64", "0"),
         ],
         [
             "rules:sharpheld out",
-            *("0.01235", "0.01111", "−0.00123 [−0.00300, +0.00060]", "0.333 [0.000, 0.667]", "3", "0"),
+            *("0.01235", "0.01111", "−0.00123 [−0.00300, +0.00060]", "0.333 [0.000, 0.667]", "64", "0"),
         ],
         ["rules:motionheld out", "–", "–", "–", "–", "0", "–"],
     ]
 
 
 def test_headline_holds_reward_win_rate_and_number_of_prompts(make_run: Callable[..., Path]) -> None:
-    out = make_run()
+    out = make_run(changes=counted(64))
     text = Page(out).text
     assert "optimised reward, base → aligned0.1000 → 0.3000" in text
     assert "difference, 95 % interval+0.2000 [+0.0123, +0.3500]" in text
     assert "win rate of aligned, 95 % interval0.833 [0.500, 1.000]" in text
-    assert "prompts compared3" in text
+    assert "prompts compared64" in text
     assert "The optimised reward rose: the whole interval of its difference lies above 0." in text
     assert "went from 0.1000 to 0.3000 (+0.2000, 95 % interval [+0.0123, +0.3500])" in card_of(out)[1]
-    assert "a share of 0.833 [0.500, 1.000] of 3 prompts" in card_of(out)[1]
+    assert "a share of 0.833 [0.500, 1.000] of 64 prompts" in card_of(out)[1]
 
 
 @pytest.mark.parametrize(
@@ -288,10 +289,21 @@ def test_headline_holds_reward_win_rate_and_number_of_prompts(make_run: Callable
     ],
 )
 def test_headline_claims_no_more_than_the_interval_shows(make_run: Callable[..., Path], ci, sentence: str) -> None:
-    found = CHANGES | {OPTIMISED: CHANGES[OPTIMISED] | {"difference_ci95": ci}}
+    found = CHANGES | {OPTIMISED: counted(64)[OPTIMISED] | {"difference_ci95": ci}}
     text = Page(make_run(changes=found)).text
     assert sentence in text
     assert "reward rose" not in text
+
+
+def test_a_change_over_too_few_prompts_is_no_rise_and_no_fall(make_run: Callable[..., Path]) -> None:
+    out = make_run(changes=counted(7))
+    page = Page(out)
+    assert page.rows[1][3:6] == ["+0.2000 [+0.0123, +0.3500]", "0.833 [0.500, 1.000]", ""]
+    assert [row[6] for row in page.rows[1:]] == ["7 (too few)"] * 5 + ["0"]
+    assert not re.search("[▲▼]", "".join(cell for row in page.rows for cell in row))
+    assert "changed is open: fewer than 8 prompts are too few to say." in page.text
+    assert "of 7 prompts. These are too few to say whether it changed." in card_of(out)[1]
+    assert card_of(out)[1].count("| 7 (too few) |") == 5
 
 
 def test_nothing_is_claimed_where_no_prompt_has_both_scores(make_run: Callable[..., Path]) -> None:
@@ -384,6 +396,154 @@ def test_a_run_that_could_not_raise_an_alarm_is_not_called_calm(make_run, entrie
     assert "Nothing in this run could have shown that the reward was hacked." in card_of(out)[1]
 
 
+def test_findings_stand_beside_the_verdict_and_in_the_card_with_or_without_alarm(make_run) -> None:
+    for number, alarm in enumerate((None, {"sentence": "the reward rose"})):
+        out = make_run(f"run-{number}", alarm=alarm, findings=[MOTION_TRADED, "a <b>b</b> | c"], changes=counted(64))
+        verdict = Page(out).text.partition("How the judges moved")[0]
+        assert "Found: Motion traded for quality. Found: A <b>b</b> | c." in verdict
+        card = card_of(out)[1]
+        assert card.index("\n**Found.** Motion traded for quality.\n") < card.index("## What changed")
+        assert "\n**Found.** A \\<b\\>b\\</b\\> \\| c.\n" in card
+    quiet = make_run("quiet", findings=[])
+    assert "Found" not in Page(quiet).text + card_of(quiet)[1]
+
+
+# ---------------------------------------------------------------------- judges over steps
+
+
+def up_to(step: int, share: float) -> Reading:
+    """A look with known movements: base is 0, 1, …, 9, and every prompt gains that share of its standard deviation.
+
+    The optimised reward gains it once, ``rules:flow_amplitude`` loses it twice, and ``stars:colour`` stays.
+    """
+    base = np.arange(10.0)
+    deviation = math.sqrt(55 / 6)
+    return Reading(
+        step,
+        (base, base + share * deviation),
+        {"rules:flow_amplitude": (base, base - 2 * share * deviation), "rules:sharp": (base[:5], base[:5] + 1)},
+        {"stars:colour": (base, base), "stars:still": (np.ones(10), np.ones(10) + 1)},
+        {"latent_error": share / 10, "margin": 3.0},
+    )
+
+
+def watched(*looks: Reading) -> list[dict[str, Any]]:
+    """The entry of result.json, as it is read from a file."""
+    found: list[dict[str, Any]] = json.loads(json.dumps(watch_rows(looks, AlarmRule())))
+    return found
+
+
+class Drawing:
+    """A chart of the page: its curves by class, in the values of its axis (from the lines at 0 and at -0.2)."""
+
+    def __init__(self, svg: str) -> None:
+        self.curves = {
+            css: [tuple(map(float, point.split())) for point in d[1:].split("L")]
+            for css, d in re.findall(r'<path class="curve ([^"]*)" d="([^"]*)"', svg)
+        }
+        self.dots = [(css, float(y)) for css, y in re.findall(r'<circle class="point ([^"]*)"[^>]* cy="([^"]*)"', svg)]
+        levels = dict(re.findall(r'<line class="floor (\w+)"[^>]* y1="([^"]*)"', svg))
+        self.zero = float(levels.get("dashed", "nan"))
+        self.unit = (float(levels.get("alarm", "nan")) - self.zero) / 0.2
+
+    def steps(self, css: str, last: float) -> list[float]:
+        return [(x - curves.LEFT) / (WIDTH - RIGHT - curves.LEFT) * last for x, _ in self.curves[css]]
+
+    def heights(self, css: str, unit: float | None = None) -> list[float]:
+        return [(self.zero - y) / (unit or self.unit) for _, y in self.curves[css]]
+
+
+def movements(out: Path) -> dict[str, Drawing]:
+    """The drawings of the section by their names."""
+    section = Page(out).source.partition('id="movements"')[2].partition("</section>")[0]
+    figures = re.findall(r"<figcaption>([^<]*)</figcaption>.*?(<svg.*?</svg>)", section, re.DOTALL)
+    return {name: Drawing(svg) for name, svg in figures}
+
+
+def test_judges_are_drawn_from_base_in_standard_deviations_on_one_axis(make_run: Callable[..., Path]) -> None:
+    drawn = movements(make_run(watched=watched(up_to(10, 0.1), up_to(20, 0.3), up_to(40, 0.2))))
+    assert list(drawn) == ["rules, held out", "stars, dimensions of the same model", "Distance from the reference"]
+    held_out, own, distance = drawn.values()
+    assert held_out.steps("optimised", 40) == pytest.approx([0, 10, 20, 40], abs=0.02)
+    assert held_out.heights("optimised") == pytest.approx([0, 0.1, 0.3, 0.2], abs=0.004)
+    assert held_out.heights("judge-0 motion") == pytest.approx([0, -0.2, -0.6, -0.4], abs=0.004)
+    assert own.heights("optimised", held_out.unit) == held_out.heights("optimised")
+    assert own.heights("judge-0", held_out.unit) == [0, 0, 0, 0]
+    assert math.isnan(own.unit)  # what is no held-out judge raises no alarm
+    heights = [y for _, y in distance.curves["distance"]]
+    rise = [(heights[0] - y) / (heights[0] - heights[2]) for y in heights]
+    assert rise == pytest.approx([0, 1 / 3, 1, 2 / 3], abs=0.002)
+
+
+def test_one_look_is_drawn_as_base_and_end(make_run: Callable[..., Path]) -> None:
+    out = make_run(watched=watched(up_to(40, 0.3)))
+    held_out, *_ = movements(out).values()
+    assert held_out.steps("optimised", 40) == pytest.approx([0, 40])
+    assert held_out.heights("judge-0 motion") == pytest.approx([0, -0.6], abs=0.004)
+    text = Page(out).text
+    assert "Dots: the looks at the policy (step 40), hollow where fewer than 8 prompts were compared;" in text
+    # the legend goes from the highest to the lowest at the end; 5 prompts of 0 … 4 deviate by √2.5, and gain 1
+    assert "+0.30 optimised reward +0.63 sharp −0.60 flow_amplitude" in text
+
+
+def test_looks_over_too_few_prompts_have_hollow_dots(make_run: Callable[..., Path]) -> None:
+    held_out, *_ = movements(make_run(watched=watched(up_to(20, 0.1), up_to(40, 0.2)))).values()
+    hollow = [(css, y) for css, y in held_out.dots if css.endswith("hollow")]
+    assert [css for css, _ in hollow] == ["judge-1 hollow"] * 2
+    assert [(held_out.zero - y) / held_out.unit for _, y in hollow] == pytest.approx(
+        [1 / math.sqrt(2.5)] * 2, abs=0.004
+    )
+    assert len(held_out.dots) == 3 * 3  # base and two looks of three judges
+
+
+def test_what_has_no_standardised_change_is_named_and_not_drawn(make_run: Callable[..., Path]) -> None:
+    out = make_run(watched=watched(up_to(20, 0.1), up_to(40, 0.2)))
+    assert "judge-1" not in movements(out)["stars, dimensions of the same model"].curves
+    assert "Not drawn, because undefined: still." in Page(out).text
+    rows = watched(up_to(20, 0.1), up_to(30, 0.2), up_to(40, 0.2))
+    for row in rows:
+        if row["step"] == 20 and row["role"] == "optimised":
+            row.update(dict.fromkeys(("change", "low", "high", "standardised")), n=0)
+    held_out, *_ = movements(make_run("gap", watched=rows)).values()
+    assert held_out.steps("optimised", 40) == pytest.approx([30, 40], abs=0.02)
+    assert [css for css, _ in held_out.dots].count("optimised") == 3
+
+
+def test_many_dimensions_are_split_into_drawings_of_six(make_run: Callable[..., Path]) -> None:
+    base = np.arange(10.0)
+    many = {f"rules:d{i}": (base, base + i) for i in range(13)}
+    drawn = movements(make_run(watched=watched(Reading(40, (base, base), many))))
+    assert list(drawn) == [f"rules, held out ({i} of 3)" for i in (1, 2, 3)]
+    found = [len(d.curves) for d in drawn.values()]
+    assert found == [7, 7, 2]  # with the optimised reward in each
+    tops = [d.heights(f"judge-{i}")[-1] for d in drawn.values() for i in range(len(d.curves) - 1)]
+    assert tops == pytest.approx([i / math.sqrt(55 / 6) for i in range(13)], abs=0.02)
+
+
+def test_every_look_stands_in_numbers_with_its_interval(make_run: Callable[..., Path]) -> None:
+    # gains -1, 1, …: mean 0 and deviation √(8/7); with 7 degrees of freedom t(.99) is 2.998 by the usual tables
+    base = np.arange(8.0)
+    gains = np.array([-1.0, 1.0] * 4)
+    look = Reading(
+        20, (base, base + gains), {"rules:sharp": (base, base + 2 + gains), "rules:few": (base[:7], base[:7] + 1)}
+    )
+    reach = 2.998 * math.sqrt(8 / 7) / math.sqrt(8)
+    found = {row[0]: row[1:] for row in Page(make_run(watched=watched(look), changes={OPTIMISED: None})).rows}
+    assert found[OPTIMISED] == ["20", f"0.0000 [−{reach:.4f}, +{reach:.4f}]", "0.00", "8", "0"]
+    sharp = f"+2.0000▲ [+{2 - reach:.4f}, +{2 + reach:.4f}]"
+    assert found["rules:sharp"] == ["20", sharp, f"+{2 / math.sqrt(6):.2f}", "8", "0"]
+    few = f"+{1 / math.sqrt(28 / 6):.2f}"
+    assert found["rules:few"] == ["20", "+1.0000 [+1.0000, +1.0000]", few, "7 (too few)", "0"]
+
+
+def test_results_without_looks_say_what_is_missing(make_run: Callable[..., Path]) -> None:
+    out = make_run()
+    assert movements(out) == {}
+    assert "No curves: result.json records no look at the policy whose judges’ changes are defined." in Page(out).text
+    alone = movements(make_run("alone", watched=watched(Reading(40, (np.arange(9.0), np.arange(9.0) + 1)))))
+    assert [(name, list(d.curves)) for name, d in alone.items()] == [("Optimised reward", ["optimised"])]
+
+
 # ---------------------------------------------------------------------- clips
 
 
@@ -438,7 +598,7 @@ def test_an_unscored_clip_says_so_and_is_not_ranked(make_run: Callable[..., Path
     scores = {side: [*SCORES[side], (float("nan"), 0.1)] for side in SCORES}
     out = make_run(prompts=("a", "b", "c", "d"), scores=scores)
     for side in ("base", "aligned"):
-        path = out / "evaluate" / f"{side}-scores-0.csv"
+        path = out / "evaluate" / f"{side}-scores.csv"
         path.write_text(path.read_text().replace("nan", ""))
     page = Page(out)
     assert "one of the clips has no score p3" in page.text
@@ -485,8 +645,18 @@ def test_an_image_is_shown_only_for_prompts_that_have_one(make_run: Callable[...
 
 def test_foreign_text_becomes_no_markup_and_the_page_asks_for_nothing(make_run: Callable[..., Path]) -> None:
     generator = {"model": HOSTILE, "family": HOSTILE}
+    base = np.arange(10.0)
+    rows = watched(Reading(40, (base, base + 1), {f"{HOSTILE}:{HOSTILE}": (base, base)}))
     facts = {"rewardbench": "0.1.0", "command": f"rewardbench {HOSTILE} ``` x", "device": HOSTILE}
-    out = make_run(generator=generator, provenance=facts, alarm={"sentence": HOSTILE}, held_out=[HOSTILE], videos=True)
+    out = make_run(
+        generator=generator,
+        provenance=facts,
+        alarm={"sentence": HOSTILE},
+        held_out=[HOSTILE],
+        videos=True,
+        watched=rows,
+        findings=[HOSTILE],
+    )
     page = Page(out)
     assert page.text.count(HOSTILE) >= 5
     assert len([tag for tag, _ in page.tags if tag == "script"]) == 1
@@ -651,7 +821,7 @@ def test_unknown_settings_and_presets_of_other_versions_are_shown_unmarked(make_
         ({"algorithm": "dpo", "reference": "ema"}, set(), {"ema_decay", "ema_every"}),
         ({"algorithm": "gapo", "pair_weight": "gap"}, {"temperature"}, {"alpha", "gap_range", "gap_normalize"}),
         ({"algorithm": "flow-rwr"}, {"beta"}, {"temperature", "weight_clip", "weight_normalize"}),
-        ({"algorithm": "flow-nrg"}, {"beta", "lora_rank", "weight_decay"}, {"guidance_scale", "learning_rate"}),
+        ({"algorithm": "flow-nrg"}, {"beta", "lora_rank"}, {"guidance_scale", "learning_rate"}),
         ({"tuning": "full"}, {"lora_rank", "lora_alpha"}, set()),
         ({"time_law": "logit_normal"}, set(), {"time_mean", "time_std"}),
     ],
@@ -798,7 +968,15 @@ def test_a_result_of_another_tool_is_refused(make_run: Callable[..., Path]) -> N
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_page_opens_quietly_and_fits(browser: Any, make_run, width: int, height: int, dark: bool) -> None:
     long = "w" * 300
-    out = make_run(prompts=("a girl waves", HOSTILE, long), held_out=["rules", long], videos=True)
+    base = np.arange(10.0)
+    look = Reading(40, (base, base + 1), {f"{long}:{long}{i}": (base, base + i) for i in range(4)})
+    out = make_run(
+        prompts=("a girl waves", HOSTILE, long),
+        held_out=["rules", long],
+        videos=True,
+        watched=watched(look, up_to(20, 0.1)),
+        findings=[long],
+    )
     write_report(out)
     browser.open(out / "report.html", width, height, dark)
     assert browser.evaluate("document.documentElement.scrollWidth") <= width

@@ -129,7 +129,7 @@ def test_changes_are_the_differences_of_the_scores_in_the_files(settings, judge)
 
     sides = []
     for name in ("base", "aligned"):
-        _, rows = read_table(given.out / "evaluate" / f"{name}-scores-0.csv")
+        _, rows = read_table(given.out / "evaluate" / f"{name}-scores.csv")
         sides.append(np.array([float(row["overall"]) for row in rows]))
     change = result["changes"]["random:overall"]
     assert change["difference"] == pytest.approx((sides[1] - sides[0]).mean(), abs=1e-12)
@@ -308,9 +308,11 @@ def test_a_lora_of_another_network_is_refused(settings, judge, tmp_path) -> None
     tensors = {f"transformer.other.to_q.lora_{s}.weight": torch.zeros(4, 4) for s in "AB"}
     save_file(tensors, tmp_path / "lora" / "pytorch_lora_weights.safetensors")
     with pytest.raises(InputError, match="does not fit this generator"):
-        align(settings(start=tmp_path / "lora"))
+        align(settings(changes={"reference": "frozen_adapter"}, start=tmp_path / "lora"))
     with pytest.raises(InputError, match="has no pytorch_lora_weights"):
-        align(settings("other", start=tmp_path))
+        align(settings(changes={"reference": "frozen_adapter"}, start=tmp_path))
+    with pytest.raises(InputError, match="without the LoRA it starts from; choose reference frozen_adapter"):
+        align(settings(start=tmp_path / "lora"))
 
 
 def test_a_lora_can_be_started_from_and_be_the_reference(settings, judge) -> None:
@@ -395,3 +397,174 @@ def test_another_generators_cache_is_refused(settings, judge, tmp_path) -> None:
     save_file({k: v * (2 if k == "scale" else 1) for k, v in load_file(path).items()}, path, metadata=words)
     with pytest.raises(InputError, match="holds clips of another run"):
         align(dataclasses.replace(given, model=str(other)), stage="encode")
+
+
+def test_a_clip_may_stand_in_several_pairs(settings, judge, prompt_table, tmp_path) -> None:
+    """A round robin of three clips, as people's preference files have it."""
+    first = settings("first")
+    align(first, stage="sample")
+    videos = sorted((first.out / "round-1" / "base" / "videos").glob("*.mp4"))[:3]
+    image = next((tmp_path / "images").iterdir())
+    rows = [
+        {
+            "prompt": "a boy jumps",
+            "video_a": str(a),
+            "video_b": str(b),
+            "image": str(image),
+            "model_a": "m",
+            "model_b": "m",
+            "label_overall": "A",
+        }
+        for a, b in ((videos[0], videos[1]), (videos[0], videos[2]), (videos[1], videos[2]))
+    ]
+    write_table(tmp_path / "robin.csv", rows)
+    result = align(settings("second", "dpo", pairs=tmp_path / "robin.csv"))
+    assert len(result["training"][0]) == SMALL["steps"]
+
+
+def test_prompts_that_are_learned_on_are_not_compared_on(settings, judge, tmp_path, prompt_table) -> None:
+    first = settings("first")
+    align(first, stage="pair")
+    with pytest.raises(InputError, match="stand in .*round-1-pairs.csv, which is learned from"):
+        align(
+            settings("second", "dpo", pairs=first.out / "round-1-pairs.csv", prompts=None,
+                     evaluation_prompts=prompt_table)
+        )  # fmt: skip
+
+
+def test_pairs_need_no_prompts_to_learn_on(settings, judge, tmp_path, prompt_table) -> None:
+    first = settings("first")
+    align(first, stage="pair")
+    held_out = first.out / "prompts" / "evaluate.csv"
+    given = settings("second", "dpo", pairs=first.out / "round-1-pairs.csv", prompts=None, evaluation_prompts=held_out)
+    result = align(given)
+    assert result["prompts"]["learned_on"] == 0
+    assert result["changes"]["random:overall"]["n"] == result["prompts"]["compared_on"] > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"prompt_count": 2}, "prompt_count"),
+        ({"evaluation_count": 1}, "evaluation_count"),
+        ({"label": "x"}, "label"),
+        ({"judge": Judge("random", {"overall": 2.0})}, "judge"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_a_folder_of_other_settings_is_refused(settings, judge, change, named) -> None:
+    align(settings(), stage="sample")
+    with pytest.raises(InputError, match=f"different: {named}"):
+        align(settings(**change), stage="sample")
+
+
+def test_a_prompt_table_that_changed_is_refused(settings, judge, prompt_table) -> None:
+    align(settings(), stage="sample")
+    prompt_table.write_text(prompt_table.read_text().replace("waves", "runs"))
+    with pytest.raises(InputError, match="different: prompts"):
+        align(settings(), stage="sample")
+
+
+def test_a_held_out_judge_can_be_added_to_a_finished_run(settings, judge) -> None:
+    align(settings())
+    asked = len(judge.calls)
+    held_out = (Judge("drawn-rules", {"sharpness": 1.0}),)
+    result = align(settings(held_out=held_out), stage="evaluate")
+    assert result["held_out"] == ["drawn-rules"]
+    assert result["changes"]["drawn-rules:sharpness"] is not None
+    assert len(judge.calls) == asked + 3  # base, the look in between and aligned, by the new judge alone
+
+
+def test_the_optimised_judge_is_not_held_out(settings, judge) -> None:
+    with pytest.raises(InputError, match="random is optimised and cannot be held out as well"):
+        align(settings(held_out=(Judge("random", {"overall": 1.0}),)))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"evaluations": 0}, "evaluations is at least 1"),
+        ({"prompt_count": 0}, "prompt_count is at least 1"),
+        ({"watch_count": 0}, "watch_count is at least 1"),
+        ({"save_every": 0}, "save_every is at least 1"),
+        ({"sampling": SamplingChoice(steps=0)}, "sampling steps are at least 1"),
+        ({"sampling": SamplingChoice(batch_size=0)}, "clips sampled at once are at least 1"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_counts_of_nothing_are_refused(settings, judge, change, sentence) -> None:
+    with pytest.raises(InputError, match=sentence):
+        align(settings(**change))
+
+
+def test_one_clip_a_prompt_makes_no_pair(settings, judge) -> None:
+    with pytest.raises(InputError, match="samples_per_prompt is at least 2"):
+        align(settings(changes={"samples_per_prompt": 1}))
+
+
+@pytest.mark.parametrize("algorithm", ["gapo", "flow-rwr"])
+def test_real_winners_have_no_reward_to_weigh_by(settings, judge, tmp_path, algorithm) -> None:
+    with pytest.raises(InputError, match="real clips have none; choose dpo or realdpo"):
+        align(settings(algorithm=algorithm, winners=tmp_path / "real.csv"))
+
+
+def test_realdpo_without_real_clips_is_refused_where_the_world_is_not_drawn(settings, judge) -> None:
+    with pytest.raises(InputError, match="is not of the drawn world; name real clips with --winners"):
+        align(settings(algorithm="realdpo", changes={"samples_per_prompt": 3, "losers": 2}))
+
+
+def test_sft_on_real_clips_samples_nothing_to_learn_on(settings, judge, tmp_path, prompt_table) -> None:
+    first = settings("first")
+    align(first, stage="pair")
+    from rewardbench.tables import read_table
+
+    rows = read_table(first.out / "round-1-pairs.csv")[1]
+    path = tmp_path / "real.csv"
+    write_table(path, [{"video": str(first.out / r["video_a"]), "prompt": r["prompt"]} for r in rows])
+    given = settings("second", "sft", winners=path)
+    result = align(given)
+    assert not (given.out / "round-1" / "base").exists()
+    assert len(result["training"][0]) == SMALL["steps"]
+
+
+def test_the_second_round_waits_for_the_first_and_starts_from_other_noise(settings, judge) -> None:
+    given = settings(changes={"rounds": 2})
+    align(given, stage="sample")
+    assert not (given.out / "round-2" / "base").exists()
+    align(given)
+    seeds = [json.loads((given.out / f"round-{n}" / "base" / "samples.json").read_text())["seed"] for n in (1, 2)]
+    assert seeds[0] != seeds[1]
+
+
+def test_a_lora_to_start_from_is_part_of_base(settings, judge) -> None:
+    first = settings("first")
+    align(first)
+    start = first.out / "weights"
+    given = settings("second", "dpo", {"reference": "frozen_adapter", "sft_weight": 0.0}, start=start)
+    result = align(given)
+    assert result["training"][0][0]["loss"] == pytest.approx(math.log(2.0), abs=1e-6)
+    from safetensors.torch import load_file
+
+    def latents(out: Path, name: str) -> dict[str, torch.Tensor]:
+        (path,) = (out / "evaluate" / name).glob("latents-*.safetensors")
+        return load_file(path)
+
+    aligned, base = latents(first.out, "aligned"), latents(given.out, "base")
+    assert all(torch.equal(base[name], value) for name, value in aligned.items())
+
+
+def test_runs_of_two_precisions_in_one_process(settings, judge) -> None:
+    align(settings("one", changes={"precision": "bf16"}), stage="train")
+    align(settings("two"), stage="train")
+    assert states(settings("two").out / "round-1" / "train")
+
+
+def test_running_out_of_gpu_memory_is_one_sentence(settings, judge, monkeypatch) -> None:
+    def full(self, *arguments, **named):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore words.")
+
+    monkeypatch.setattr(Trainer, "train_step", full)
+    with pytest.raises(
+        InputError, match=r"ran out of memory \(CUDA out of memory. Tried to allocate 2 GiB.\); what is"
+    ):
+        align(settings())

@@ -52,6 +52,67 @@ def test_the_first_loss_of_every_preference_algorithm_is_ln_2(make_trainer) -> N
     "changes",
     [
         {},
+        {"reference": "frozen_copy"},
+        {"tuning": "full", "reference": "frozen_copy"},
+        {"tuning": "full", "reference": "ema"},
+        {"cache_reference": True, "draws_per_pair": 2, "tuning": "full", "reference": "frozen_copy"},
+    ],
+    ids=lambda c: "-".join(map(str, c.values())) or "adapter_off",
+)
+def test_under_bf16_too_policy_and_reference_begin_equal(make_trainer, changes) -> None:
+    """A copy of the network is asked in the policy's precision, not in its own."""
+    trainer = make_trainer(precision="bf16", beta=5000.0, **changes)
+    trainer.folder.mkdir()
+    trainer.cache_reference(1)
+    values = trainer.train_step()
+    assert float(values["loss"]) == pytest.approx(LN2, abs=1e-6)
+    assert float(values["margin"]) == 0.0
+
+
+@pytest.mark.parametrize("checkpointing", ["full", "selective"])
+def test_the_copy_of_a_checkpointed_network_does_not_move_with_it(make_trainer, checkpointing) -> None:
+    """The second round copies a network whose blocks are wrapped already."""
+    first = make_trainer("one", tuning="full", reference="frozen_copy", checkpointing=checkpointing)
+    first.train_step()
+    second = Trainer(first.family, first.recipe, first.pairs, {}, first.cache, first.folder / "two")
+    batch = next(second._micro_batches(0))
+    before = second._reference_of(batch)
+    for _ in range(2):
+        second.train_step()
+    assert torch.equal(second._reference_of(batch), before)
+    with torch.no_grad():
+        assert not torch.equal(errors(second.family, second.network, batch, second.recipe), before)
+
+
+@pytest.mark.parametrize("algorithm", ["sft", "flow-rwr"])
+def test_losers_are_not_computed_where_nothing_is_compared(make_trainer, algorithm) -> None:
+    batch = next(make_trainer(algorithm=algorithm)._micro_batches(0))
+    assert (batch.sides, len(batch.latents)) == (1, 4)
+
+
+def test_a_finite_loss_that_runs_away_stops_the_run_and_leaves_the_last_state(make_trainer) -> None:
+    trainer = make_trainer(algorithm="sft", tuning="full", reference="frozen_copy", learning_rate=3.0, save_every=1)
+    with pytest.raises(CheckFailed, match=r"more than 10 times what it was, at step \d+; the last good state is"):
+        trainer.train(6)
+    assert states(trainer.folder)
+
+
+def test_an_overflow_in_fp16_is_left_to_the_scaler_for_a_while(make_trainer, monkeypatch) -> None:
+    trainer = make_trainer()
+    assert not trainer._usable(False)  # in float32 a gradient that is not finite means the end
+    trainer._overflows = 0
+    monkeypatch.setattr(type(trainer.accelerator), "scaler", object(), raising=False)
+    monkeypatch.setattr(trainer.accelerator, "scaler", object(), raising=False)
+    assert all(trainer._usable(False) for _ in range(20))
+    assert not trainer._usable(False)
+    assert trainer._usable(True)
+    assert trainer._usable(False)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
         {"reference": "ema", "ema_every": 2, "ema_decay": 0.5},
         {"tuning": "full", "reference": "frozen_copy"},
         {"tuning": "full", "reference": "ema", "ema_decay": 0.9},
@@ -60,6 +121,8 @@ def test_the_first_loss_of_every_preference_algorithm_is_ln_2(make_trainer) -> N
         {"algorithm": "sft", "condition_dropout": 0.5},
         {"algorithm": "gapo", "pair_weight": "gap", "gap_normalize": "batch"},
         {"schedule": "cosine", "warmup_steps": 3},
+        {"precision": "bf16"},
+        {"algorithm": "realdpo", "losers": 2, "reference": "ema", "precision": "bf16"},
     ],
     ids=lambda c: "-".join(map(str, c.values())) or "dpo",
 )

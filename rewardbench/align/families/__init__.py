@@ -11,7 +11,7 @@ from rewardbench.align.families.base import ClipShape, Condition, VideoFamily
 from rewardbench.align.hooks import family_class, family_names, family_of_folder
 from rewardbench.errors import InputError
 
-__all__ = ["ClipShape", "Condition", "VideoFamily", "family_names", "load_family"]
+__all__ = ["ClipShape", "Condition", "VideoFamily", "family_name", "family_names", "load_family"]
 
 
 def load_family(
@@ -32,11 +32,23 @@ def load_family(
     Raises:
         InputError: unknown family or place, or a checkpoint that cannot be used.
     """
-    name, _, source = model.partition(":")
-    if name not in family_names() or Path(model).is_dir():
-        name, source = family_of_folder(model), model
+    name = family_name(model)
+    source = model if _is_folder(model) else model.partition(":")[2]
     loader = family_class(name)
     if not issubclass(loader, VideoFamily):
         raise InputError(f"generator family {name!r} is not a VideoFamily")
     family: VideoFamily = loader.load(source, device=device, dtype=dtype, clip=clip, options=dict(options or {}))
     return family
+
+
+def family_name(model: str) -> str:
+    """Whose generator this is, without loading it; ``model`` as in :func:`load_family`.
+
+    Raises:
+        InputError: unknown family or place.
+    """
+    return family_of_folder(model) if _is_folder(model) else model.partition(":")[0]
+
+
+def _is_folder(model: str) -> bool:
+    return model.partition(":")[0] not in family_names() or Path(model).is_dir()

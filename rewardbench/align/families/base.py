@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ class VideoFamily(ABC):
     """True: every prompt needs a first-frame image (image-to-video)."""
     usual_sampling: ClassVar[tuple[int, float]] = (50, 1.0)
     """Sampling steps and classifier-free guidance that its clips are usually made with."""
+    usual_batch: ClassVar[int] = 1
+    """Clips that are sampled at once where nothing is said."""
     image_noise: bool = False
     """True: :meth:`encode_image` puts the noise of training on first frames. Caches ask with it, sampling without."""
 
@@ -119,6 +122,11 @@ class VideoFamily(ABC):
         """0 where the network is not asked (a first frame that stays clean), broadcastable to (B, …); None: nowhere."""
         return None
 
+    @property
+    def loss_elements(self) -> int:
+        """Elements of a clip's latent that :meth:`loss_mask` leaves in."""
+        return math.prod(self.latent_shape)
+
     def prepare_latents(self, x_t: Tensor, condition: Condition) -> Tensor:
         """Noisy latents with what is known put in (a clean first frame); most families change nothing."""
         return x_t
@@ -148,3 +156,8 @@ class VideoFamily(ABC):
 
         A cache of another fingerprint is refused.
         """
+
+    @abstractmethod
+    def network_digest(self) -> str:
+        """SHA-256 (hex) of the network's weights as they were loaded; clips of another network are never taken for its
+        own."""

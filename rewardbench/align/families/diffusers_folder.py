@@ -290,6 +290,9 @@ class FolderFamily(VideoFamily):
     def release_encoders(self) -> None:
         self._encoders.clear()
 
+    def network_digest(self) -> str:
+        return hash_path(str(self._folder / "transformer"))
+
     def save_adapter(self, folder: Path) -> Path:
         return save_lora(part_class({"it": ("diffusers", self._index["_class_name"])}, "it"), self.transformer, folder)
 

@@ -23,6 +23,7 @@ it decodes, where :meth:`~HunyuanVideoFamily.decode_latents` keeps them: a decod
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -233,8 +234,13 @@ class HunyuanVideoFamily(FolderFamily):
         mask[:, :, 0] = 0.0
         return mask
 
+    @property
+    def loss_elements(self) -> int:
+        elements = math.prod(self.latent_shape)
+        return elements - elements // self.latent_shape[1] if self._kind == "token_replace" else elements
+
     def predict(self, transformer: nn.Module, x_t: Tensor, time: Time, condition: Condition) -> Tensor:
-        latents = self.prepare_latents(x_t, condition).to(self._dtype)
+        latents = self.prepare_latents(x_t, condition).to(self._network_dtype)
         if self._kind == "latent_concat":
             first, mask = torch.zeros_like(latents), torch.zeros_like(latents[:, :1])
             first[:, :, 0] = condition["image"]
@@ -246,9 +252,9 @@ class HunyuanVideoFamily(FolderFamily):
         velocity: Tensor = transformer(
             hidden_states=latents,
             timestep=time.native,
-            encoder_hidden_states=condition["text"].to(self._dtype),
-            encoder_attention_mask=condition["text_mask"].to(self._dtype),
-            pooled_projections=condition["pooled"].to(self._dtype),
+            encoder_hidden_states=condition["text"].to(self._network_dtype),
+            encoder_attention_mask=condition["text_mask"].to(self._network_dtype),
+            pooled_projections=condition["pooled"].to(self._network_dtype),
             guidance=guidance,
             return_dict=False,
         )[0]

@@ -17,6 +17,7 @@ tokens (B, F·H·W, C) inside :meth:`LTXFamily.predict`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,11 @@ class LTXFamily(FolderFamily):
         mask[:, :, 0] = 0.0
         return mask
 
+    @property
+    def loss_elements(self) -> int:
+        elements = math.prod(self.latent_shape)
+        return elements - elements // self.latent_shape[1] if self.needs_image else elements
+
     def predict(self, transformer: nn.Module, x_t: Tensor, time: Time, condition: Condition) -> Tensor:
         frames, height, width = x_t.shape[2:]
         tokens = self.prepare_latents(x_t, condition).flatten(2).transpose(1, 2)
@@ -189,8 +195,8 @@ class LTXFamily(FolderFamily):
             noisy = torch.arange(tokens.shape[1], device=x_t.device) >= height * width
             native = native[:, None] * noisy
         velocity: Tensor = transformer(
-            hidden_states=tokens.to(self._dtype),
-            encoder_hidden_states=condition["text"].to(self._dtype),
+            hidden_states=tokens.to(self._network_dtype),
+            encoder_hidden_states=condition["text"].to(self._network_dtype),
             timestep=native,
             encoder_attention_mask=condition["text_mask"],
             num_frames=frames,

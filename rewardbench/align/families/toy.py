@@ -26,6 +26,7 @@ class ToyFamily(VideoFamily):
     adapter_targets = ("to_q", "to_k", "to_v", "to_out", "ff_in", "ff_out")
     needs_image = True
     usual_sampling = (12, 1.0)
+    usual_batch = 16
 
     def __init__(self, toy: Toy, source: Path, device: str) -> None:
         self.transformer = toy.transformer.to(device)
@@ -103,3 +104,6 @@ class ToyFamily(VideoFamily):
 
     def fingerprint(self) -> str:
         return hash_path(str(self._source / "codec.safetensors"))
+
+    def network_digest(self) -> str:
+        return hash_path(str(self._source / "transformer"))

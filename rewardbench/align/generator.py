@@ -1,0 +1,39 @@
+"""The generator a run asks for: its device and dtype, and loading it anew."""
+
+from __future__ import annotations
+
+import torch
+
+from rewardbench.align.families import VideoFamily, family_name, load_family
+from rewardbench.align.settings import AlignSettings
+from rewardbench.errors import InputError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_generator(settings: AlignSettings) -> VideoFamily:
+    """The generator that is asked for, as it was before it learned anything."""
+    return load_family(
+        settings.model,
+        device=device_of(settings.device),
+        dtype=_dtype(settings),
+        clip=settings.clip,
+        options=settings.model_options,
+    )
+
+
+def device_of(name: str) -> str:
+    """``auto`` is a GPU where there is one."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _dtype(settings: AlignSettings) -> torch.dtype:
+    name = settings.dtype
+    if name == "auto":
+        large = device_of(settings.device) == "cuda" and family_name(settings.model) != "toy"
+        name = "bfloat16" if large else "float32"
+    if name not in DTYPES:
+        raise InputError(f"dtype {name!r} is not known; there are auto, {', '.join(DTYPES)}")
+    return DTYPES[name]
