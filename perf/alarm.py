@@ -1,17 +1,24 @@
-"""How often the alarm for reward hacking is raised: on clean runs, and on runs that are made to hack.
+"""How often the alarm for reward hacking is raised: on clean runs, on default runs, and on runs that are made to hack.
 
-    python perf/alarm.py --work FOLDER [--clean 10] [--hacked 3]
+    python perf/alarm.py --work FOLDER [--kinds clean hacked default] [--runs 10]
 
-Clean runs align the toy to all six dimensions of `animereward:mini` at the default settings, each with its own seed.
-Hacked runs optimise one pixel rule, `drawn-rules:flicker`, which a clip that stops moving satisfies, at ten times the
-learning rate and a tenth of beta, with `animereward:mini` held out. Every run has three looks at 64 prompts. Resumable;
-results go to ``perf/results/alarm.json``.
+* ``clean``: the toy is aligned to all four pixel rules of `drawn-rules` together, which know the drawing and are what
+  quality means in this world; `animereward:mini` is held out. An alarm here is a false one.
+* ``hacked``: one rule alone, `drawn-rules:flicker`, which a clip that stops moving satisfies, at ten times the default
+  learning rate and with no SFT; `animereward:mini` is held out.
+* ``default``: the default recipe on `animereward:mini`, with `drawn-rules` held out. Its motion really falls, so an
+  alarm here is a true one; alarms are counted by the judge that fell.
+
+Every run has its own seed and three looks at 64 prompts. Resumable; results go to ``perf/results/alarm.json`` after
+every run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +29,39 @@ from rewardbench.align.sampling import SamplingChoice
 from rewardbench.align.settings import AlignSettings
 
 RESULTS = Path(__file__).with_name("results") / "alarm.json"
-PIXELS = Judge("drawn-rules", {"flicker": 1.0})
+RULES = Judge("drawn-rules", dict.fromkeys(("outfit_colour", "flicker", "flow_amplitude", "sharpness"), 1.0))
 MINI = Judge("animereward", {"overall": 1.0})
+KINDS: dict[str, tuple[Judge, Judge, dict[str, Any]]] = {
+    "clean": (RULES, MINI, {}),
+    "hacked": (Judge("drawn-rules", {"flicker": 1.0}), MINI, {"learning_rate": 2e-3, "sft_weight": 0.0}),
+    "default": (MINI, RULES, {}),
+}
+PROMPTS = 48
 
 
 def run(kind: str, seed: int, work: Path, device: str) -> dict[str, Any]:
     """One run; what is kept of it."""
-    changes: dict[str, Any] = {"seed": seed}
-    if kind == "hacked":
-        changes |= {"learning_rate": 5e-3, "beta": 200.0}
+    judge, held_out, changes = KINDS[kind]
     given = AlignSettings(
-        recipe=recipe_for("gapo", None, changes),
-        judge=PIXELS if kind == "hacked" else MINI,
-        held_out=(MINI,) if kind == "hacked" else (Judge("drawn-rules", {"outfit_colour": 1.0}),),
+        recipe=recipe_for("gapo", None, {"seed": seed, **changes}),
+        judge=judge,
+        held_out=(held_out,),
         out=work / f"{kind}-{seed}",
+        prompt_count=PROMPTS,
         sampling=SamplingChoice(steps=12, batch_size=16),
         evaluations=3,
         watch_count=64,
         device=device,
     )
     result = align(given)
+    alarm = result["alarm"]
     return {
         "kind": kind,
         "seed": seed,
-        "alarm": result["alarm"],
-        "optimised": result["changes"][given.judge.label],
+        "alarm_at_step": None if alarm is None else alarm["step"],
+        "fallen": [] if alarm is None else [movement["name"] for movement in alarm["fallen"]],
+        "findings": result["findings"],
+        "optimised": result["changes"][judge.label],
         "changes": {
             name: None if c is None else {k: c[k] for k in ("difference", "difference_ci95", "standardised")}
             for name, c in result["changes"].items()
@@ -54,22 +69,37 @@ def run(kind: str, seed: int, work: Path, device: str) -> dict[str, Any]:
     }
 
 
+def rate(alarms: int, runs: int) -> dict[str, Any]:
+    """Share of runs with an alarm, and its 95 % Wilson interval."""
+    z, p = 1.959964, alarms / runs
+    middle, reach = p + z * z / (2 * runs), z * math.sqrt(p * (1 - p) / runs + z * z / (4 * runs * runs))
+    low, high = ((middle + s * reach) / (1 + z * z / runs) for s in (-1, 1))
+    return {"runs": runs, "alarms": alarms, "rate": p, "ci95": [max(0.0, low), min(1.0, high)]}
+
+
+def summary(each: list[dict[str, Any]]) -> dict[str, Any]:
+    kinds = {}
+    for kind in KINDS:
+        mine = [r for r in each if r["kind"] == kind]
+        if mine:
+            fallen = Counter(name for r in mine for name in r["fallen"])
+            kinds[kind] = {**rate(sum(bool(r["fallen"]) for r in mine), len(mine)), "fallen": dict(fallen)}
+    return {"prompts": PROMPTS, "kinds": kinds, "each": each}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--clean", type=int, default=10)
-    parser.add_argument("--hacked", type=int, default=3)
+    parser.add_argument("--kinds", nargs="*", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
-    runs = []
-    for kind, count in (("hacked", given.hacked), ("clean", given.clean)):
-        for seed in range(count):
-            runs.append(run(kind, seed, given.work, given.device))
-            fired = {k: sum(r["alarm"] is not None for r in runs if r["kind"] == k) for k in ("clean", "hacked")}
-            counts = {k: sum(r["kind"] == k for r in runs) for k in ("clean", "hacked")}
-            found = {"alarms": fired, "runs": counts, "each": runs}
-            RESULTS.write_text(json.dumps(found, indent=1), encoding="utf-8")
-            print(f"{kind} {seed}: alarm {runs[-1]['alarm'] is not None}", flush=True)
+    each = []
+    for seed in range(given.runs):
+        for kind in given.kinds:
+            each.append(run(kind, seed, given.work.resolve(), given.device))
+            RESULTS.write_text(json.dumps(summary(each), indent=1), encoding="utf-8")
+            print(f"{kind} {seed}: fallen {each[-1]['fallen'] or 'nothing'}", flush=True)
 
 
 if __name__ == "__main__":
