@@ -333,9 +333,9 @@ class Alignment:
             self.family.transformer.load_state_dict(load_file(found[-1] / "model.safetensors"))
 
     def _write_weights(self) -> None:
-        if not self.process.is_main_process:
-            return
         target, partial = self.out / "weights", self.out / ".weights.partial"
+        if not self.process.is_main_process or target.is_dir():  # they are written at the end of training only
+            return
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         if self.recipe.tuning == "lora":
