@@ -221,6 +221,49 @@ def test_realdpo_x0_error_over_its_variance_is_the_velocity_error() -> None:
     torch.testing.assert_close(e_x0 / (1 - bar), e_v)
 
 
+def test_gapo_is_the_papers_equation_pair_by_pair() -> None:
+    """Eq. 12 and 13 (arXiv:2504.10044) in numpy: noise-space DPO times alpha^R_w - alpha^R_l, then the mean."""
+    rng = np.random.default_rng(1)
+    eps, policy_w, policy_l, ref_w, ref_l = rng.normal(size=(5, 6, 40))
+    reward_w, reward_l = np.sort(rng.random((2, 6)), axis=0)[::-1]
+    beta, alpha = 300.0, 2.0
+
+    def error(predicted: np.ndarray) -> np.ndarray:
+        return ((eps - predicted) ** 2).mean(1)
+
+    inside = -0.5 * beta * ((error(policy_w) - error(ref_w)) - (error(policy_l) - error(ref_l)))
+    expected = ((alpha**reward_w - alpha**reward_l) * -np.log(1.0 / (1.0 + np.exp(-inside)))).mean()
+    errors = [sample_error(torch.from_numpy(x), torch.from_numpy(eps)) for x in (policy_w, policy_l, ref_w, ref_l)]
+    weight = gap_weight(torch.from_numpy(reward_w.copy()), torch.from_numpy(reward_l.copy()), alpha=alpha)
+    assert float(preference_loss(*errors, beta=beta, weight=weight).loss) == pytest.approx(expected, rel=1e-6)
+
+
+def test_realdpo_pseudo_code() -> None:
+    """Eq. 6 (arXiv:2510.14955) for a v-prediction: errors of the clean latent, one winner against three losers."""
+    rng = np.random.default_rng(2)
+    bar = rng.uniform(0.2, 0.9, size=(1, 5, 1))
+    eps = rng.normal(size=(1, 5, 30))
+    x0 = rng.normal(size=(4, 5, 30))  # the winner, then three losers
+    policy, reference = rng.normal(size=(2, 4, 5, 30))
+    x_t = np.sqrt(bar) * x0 + np.sqrt(1 - bar) * eps
+    beta = 40.0
+
+    def clean_error(velocity: np.ndarray) -> np.ndarray:
+        found = np.sqrt(bar) * x_t - np.sqrt(1 - bar) * velocity
+        return ((found - x0) ** 2).mean(2)
+
+    gap = clean_error(policy) - clean_error(reference)
+    expected = np.log1p(np.exp(0.5 * beta * (gap[:1] - gap[1:]))).mean()
+    target = np.sqrt(bar) * eps - np.sqrt(1 - bar) * x0
+    flat = [torch.from_numpy(x.reshape(20, 30)) for x in (policy, reference, target)]
+    alpha, sigma = (torch.from_numpy(np.tile(x.ravel(), 4)) for x in (np.sqrt(bar), np.sqrt(1 - bar)))
+    p, r = (
+        to_error_space(sample_error(x, flat[2]), 0.0, "x0", alpha=alpha, sigma=sigma).reshape(4, 5) for x in flat[:2]
+    )
+    found = preference_loss(p[:1], p[1:], r[:1], r[1:], beta=beta)
+    assert float(found.loss) == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize(
     "call",
     [
