@@ -14,7 +14,7 @@ from rewardbench.align.adapters import attach
 from rewardbench.align.families.toy import ToyFamily
 from rewardbench.align.latent_cache import LatentCache
 from rewardbench.align.pairs import PairSet, best_against_worst, every_clip
-from rewardbench.align.prompts import Prompt
+from rewardbench.align.prompts import Prompt, write_table
 from rewardbench.align.recipe import Recipe, check_recipe
 from rewardbench.align.samples import sample_clips
 from rewardbench.align.sampling import SamplingSettings
@@ -67,6 +67,19 @@ def toy_prompts(tmp_path_factory: pytest.TempPathFactory) -> list[Prompt]:
         Image.fromarray(rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)).save(path)
         prompts.append(Prompt(f"p{i}", ["a girl waves", "a red girl runs"][i % 2], str(path)))
     return prompts
+
+
+@pytest.fixture
+def prompt_table(tmp_path: Path, toy_prompts: list[Prompt]) -> Path:
+    """A prompt table whose captions differ, its images beside it."""
+    rows = []
+    (tmp_path / "images").mkdir()
+    for i, p in enumerate(toy_prompts):
+        copy = tmp_path / "images" / Path(p.image).name
+        copy.write_bytes(Path(p.image).read_bytes())
+        rows.append({"prompt": f"{p.text} {i}", "image": f"images/{copy.name}"})
+    write_table(tmp_path / "prompts.csv", rows)
+    return tmp_path / "prompts.csv"
 
 
 @pytest.fixture(scope="session")

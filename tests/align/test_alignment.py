@@ -51,18 +51,6 @@ def judge(monkeypatch):
 
 
 @pytest.fixture
-def prompt_table(tmp_path: Path, toy_prompts) -> Path:
-    rows = []
-    (tmp_path / "images").mkdir()
-    for i, p in enumerate(toy_prompts):
-        copy = tmp_path / "images" / Path(p.image).name
-        copy.write_bytes(Path(p.image).read_bytes())
-        rows.append({"prompt": f"{p.text} {i}", "image": f"images/{copy.name}"})
-    write_table(tmp_path / "prompts.csv", rows)
-    return tmp_path / "prompts.csv"
-
-
-@pytest.fixture
 def settings(tmp_path: Path, tiny_toy: Path, prompt_table: Path):
     def make(out: str = "run", algorithm: str = "gapo", changes: dict | None = None, **given) -> AlignSettings:
         plain = {
