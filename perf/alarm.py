@@ -4,12 +4,12 @@
 
 * ``clean``: the toy is aligned to all four pixel rules of `drawn-rules` together, which know the drawing and are what
   quality means in this world; `animereward:mini` is held out. An alarm here is a false one.
-* ``hacked``: one rule alone, `drawn-rules:flicker`, which a clip that stops moving satisfies, at ten times the default
-  learning rate and with no SFT; `animereward:mini` is held out.
+* ``hacked``: one rule alone, `drawn-rules:flow_amplitude`, which any jitter satisfies, at two and a half times the
+  default learning rate; `animereward:mini` is held out.
 * ``default``: the default recipe on `animereward:mini`, with `drawn-rules` held out. Its motion really falls, so an
   alarm here is a true one; alarms are counted by the judge that fell.
 
-Every run has its own seed and three looks at 64 prompts. Resumable; results go to ``perf/results/alarm.json`` after
+Every run has its own seed, 60 steps and three looks at 48 prompts. Resumable; results go to ``perf/results/alarm.json`` after
 every run.
 """
 
@@ -33,24 +33,25 @@ RULES = Judge("drawn-rules", dict.fromkeys(("outfit_colour", "flicker", "flow_am
 MINI = Judge("animereward", {"overall": 1.0})
 KINDS: dict[str, tuple[Judge, Judge, dict[str, Any]]] = {
     "clean": (RULES, MINI, {}),
-    "hacked": (Judge("drawn-rules", {"flicker": 1.0}), MINI, {"learning_rate": 2e-3, "sft_weight": 0.0}),
+    "hacked": (Judge("drawn-rules", {"flow_amplitude": 1.0}), MINI, {"learning_rate": 5e-4}),
     "default": (MINI, RULES, {}),
 }
-PROMPTS = 48
+PROMPTS, LOOKED_AT, STEPS = 32, 48, 60
 
 
 def run(kind: str, seed: int, work: Path, device: str) -> dict[str, Any]:
     """One run; what is kept of it."""
     judge, held_out, changes = KINDS[kind]
     given = AlignSettings(
-        recipe=recipe_for("gapo", None, {"seed": seed, **changes}),
+        recipe=recipe_for("gapo", None, {"seed": seed, "steps": STEPS, **changes}),
         judge=judge,
         held_out=(held_out,),
         out=work / f"{kind}-{seed}",
         prompt_count=PROMPTS,
+        evaluation_count=LOOKED_AT,
         sampling=SamplingChoice(steps=12, batch_size=16),
         evaluations=3,
-        watch_count=64,
+        watch_count=LOOKED_AT,
         device=device,
     )
     result = align(given)
@@ -84,7 +85,7 @@ def summary(each: list[dict[str, Any]]) -> dict[str, Any]:
         if mine:
             fallen = Counter(name for r in mine for name in r["fallen"])
             kinds[kind] = {**rate(sum(bool(r["fallen"]) for r in mine), len(mine)), "fallen": dict(fallen)}
-    return {"prompts": PROMPTS, "kinds": kinds, "each": each}
+    return {"prompts": PROMPTS, "looked_at": LOOKED_AT, "steps": STEPS, "kinds": kinds, "each": each}
 
 
 def main() -> None:
