@@ -9,8 +9,8 @@
 * ``default``: the default recipe on `animereward:mini`, with `drawn-rules` held out. Its motion really falls, so an
   alarm here is a true one; alarms are counted by the judge that fell.
 
-Every run has its own seed, 60 steps and three looks at 48 prompts. Resumable; results go to ``perf/results/alarm.json`` after
-every run.
+Every run has its own seed, 60 steps and three looks at 48 prompts. Resumable; results go to ``perf/results/alarm.json``
+after every run.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rewardbench.clip_tables import ClipTable
@@ -50,6 +50,8 @@ class Benchmark:
         labels_by: ``people``, or ``construction`` where answers are known because the clips were made that way.
         columns: all columns of the source, in order; empty for pairs made in memory.
         has_pair_ids: whether the pairs have ids of their own; False where the row number stands in for one.
+        answers: plugin to (label to the score that answers it), where the benchmark's card says so; ``none`` for no
+            score of that plugin.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Benchmark:
     label_format: str = "plain"
     labels_by: str = "people"
     has_pair_ids: bool = True
+    answers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def by_side(self) -> Benchmark:
         """The same pairs with a clip of its own for every pair and side, for scores recorded per pair.
@@ -110,6 +113,7 @@ def load_benchmark(
     """
     text = os.fspath(name_or_path)
     name, _, variant = text.partition(":")
+    from rewardbench.catalogue.card import find_card
     from rewardbench.registry import find_benchmark, load_registry
 
     registry = load_registry()
@@ -122,7 +126,8 @@ def load_benchmark(
         loaded = loader(name=name, variant=variant or None, progress=progress)
         if not isinstance(loaded, Benchmark):
             loaded = read_pairs(Path(loaded), name=text, version=manifest.version, labels=labels)
-        return replace(loaded, labels_by=manifest.labels_by)
+        card = find_card(name)
+        return replace(loaded, labels_by=manifest.labels_by, answers={} if card is None else card.answers)
     path = Path(text)
     if not path.exists() and _HUB_ID.fullmatch(text) and not path.suffix:
         return _read_hub(text, labels, label_format)

@@ -179,4 +179,5 @@ def engine_settings(settings: Limits, logs: Path | None) -> EngineSettings:
         decode_timeout=settings.decode_timeout,
         score_timeout=settings.score_timeout,
         log_folder=logs,
+        engine=getattr(settings, "engine", "local"),
     )

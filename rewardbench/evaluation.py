@@ -78,9 +78,9 @@ def pick_rows(
 ) -> list[Row]:
     """Decide which score answers which label. ``cards`` holds (plugin label, card, dimensions asked for).
 
-    With ``score_map`` every mapping is used for each plugin that has the score. Without, a label is answered by the
-    score of its own name (or alias), else by the plugin's declared ``default_score``; a plugin that answers no label
-    is refused. Mappings that mean the same label and score (twice the same, or an alias) give one row.
+    With ``score_map`` every mapping is used for each plugin that has the score. Without, a label is answered as the
+    benchmark's card says for this plugin, else by the score of its own name (or alias), else by the plugin's declared
+    ``default_score``; a plugin that answers no label is refused. Mappings that mean the same label and score (twice the same, or an alias) give one row.
 
     Raises:
         InputError: a label or score that does not exist, or a plugin without any label to answer.
@@ -92,7 +92,7 @@ def pick_rows(
     answered: set[tuple[str, str]] = set()
     for job, (plugin, card, dimensions) in enumerate(cards):
         wanted: Sequence[tuple[str, str | None]] = score_map or [
-            (label, _own_score(label, card, dimensions)) for label in benchmark.labels
+            (label, _answer(label, plugin, benchmark, card, dimensions)) for label in benchmark.labels
         ]
         found: dict[tuple[str, str], Row] = {}
         for label, score in wanted:
@@ -124,6 +124,16 @@ def pick_rows(
 def _dimension(score: str, dimensions: Sequence[str]) -> str | None:
     name = canonical(score, dimensions)
     return name if name in dimensions else None
+
+
+def _answer(
+    label: str, plugin: str, benchmark: Benchmark, card: RewardCard, dimensions: Sequence[str]
+) -> str | None:
+    """What the benchmark's card says of this plugin; a score that was not asked for leaves the label unanswered."""
+    said = benchmark.answers.get(plugin.partition(":")[0], {}).get(label)
+    if said is None:
+        return _own_score(label, card, dimensions)
+    return said if said in dimensions else None
 
 
 def _own_score(label: str, card: RewardCard, dimensions: Sequence[str]) -> str | None:

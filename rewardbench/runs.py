@@ -34,7 +34,7 @@ from rewardbench.evaluation import (
     write_pairs,
 )
 from rewardbench.jobs import TABLE_PLUGINS, model_jobs, table_jobs
-from rewardbench.registry import Listeners, load_registry, nearest
+from rewardbench.registry import Listeners, load_registry
 from rewardbench.results import (
     BenchmarkRecord,
     BootstrapRecord,
@@ -56,6 +56,7 @@ from rewardbench.runfolder import (
     write_run,
 )
 from rewardbench.scoring.engine import Session
+from rewardbench.scoring.engines import engine_class
 from rewardbench.scoring.plan import Job, check_inputs
 from rewardbench.scoring.progress import Progress, Silent
 from rewardbench.scoring.scorer import Pair, Scorer
@@ -73,7 +74,6 @@ SCORES_FILE = "scores.parquet"
 COMPARISONS_FILE = "comparisons.parquet"
 PAIRS_FILE = "pairs.parquet"
 RESULT_FILE = "result.json"
-ENGINES = ("local",)
 DEFAULT_BENCHMARK = "anime-probe"
 SOME_FAILED = 3
 
@@ -159,8 +159,7 @@ def run_benchmark(settings: RunSettings, progress: Progress | None = None) -> li
         PluginError: a plugin cannot be used; what was scored before is kept.
     """
     progress = progress or Silent()
-    if settings.engine not in ENGINES:
-        raise InputError(f"unknown engine {settings.engine!r}{nearest(settings.engine, ENGINES)}")
+    engine_class(settings.engine)  # refuses an unknown one now
     _refuse_unfit_tables(settings)
     jobs = _jobs(settings)
     todo: dict[Path, Benchmark] = {}

@@ -55,6 +55,16 @@ def test_a_default_score_answers_what_no_other_does(benchmark: Benchmark) -> Non
     assert chosen(pick_rows(benchmark, cards, ())) == [("VQ", "overall"), ("smoothness", "smoothness")]
 
 
+def test_the_benchmarks_card_says_what_answers_a_label(benchmark: Benchmark) -> None:
+    given = replace(benchmark, answers={"p": {"VQ": "appeal", "smoothness": "none"}, "other": {"VQ": "motion"}})
+    cards = [card("smoothness", "appeal", default_score="smoothness")]
+    assert chosen(pick_rows(given, cards, ())) == [("VQ", "appeal")]
+    assert chosen(pick_rows(given, cards, (("VQ", "smoothness"),))) == [("VQ", "smoothness")]
+    unasked = [("p:preset", cards[0][1], ("smoothness",))]  # the card's answer was not asked for
+    with pytest.raises(InputError, match="no score named like a label"):
+        pick_rows(given, unasked, ())
+
+
 def test_the_map_decides_alone(benchmark: Benchmark) -> None:
     rows = pick_rows(benchmark, [card("smoothness", "appeal")], (("VQ", "appeal"), ("VQ", "smoothness")))
     assert chosen(rows) == [("VQ", "appeal"), ("VQ", "smoothness")]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from rewardbench.align.engines import fill, prepare_copy, settle, whole
 from rewardbench.align.families.base import VideoFamily
 from rewardbench.align.recipe import Recipe
 from rewardbench.errors import InputError
@@ -121,6 +124,7 @@ def adapter_parameters(network: nn.Module, name: str) -> dict[str, nn.Parameter]
 
 def activate(network: nn.Module, name: str) -> None:
     """Compute with one adapter; only the policy's learns."""
+    settle(network)
     network.set_adapter(name)  # type: ignore[operator]
     for key, parameter in network.named_parameters():
         if ".lora_" in key:
@@ -139,6 +143,26 @@ class Reference:
         if self.mode == "frozen_copy" or (self.mode == "ema" and not self._lora):
             self._copy = copy.deepcopy(family.transformer).eval().requires_grad_(False)
 
+    def prepare(self, accelerator: Any, engine: str, recipe: Recipe) -> None:
+        """What the engine does to the policy is done to a copy of it."""
+        if self._copy is not None:
+            prepare_copy(self._copy, accelerator, engine, recipe)
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the reference as it was made: of up to 1024 elements of each parameter, evenly spaced."""
+        network = self._plain if self._copy is None else self._copy
+        found = hashlib.sha256(self.mode.encode())
+        for name, parameter in network.named_parameters():
+            if ".lora_" in name and self._copy is None and not self._takes_part(name):
+                continue
+            flat = parameter.detach().flatten()
+            some = flat[:: -(-len(flat) // 1024)].float().cpu()
+            found.update(f"{name} {tuple(parameter.shape)}".encode() + some.numpy().tobytes())
+        return found.hexdigest()
+
+    def _takes_part(self, name: str) -> bool:
+        return self.mode != "adapter_off" and f".{REFERENCE}." in name
+
     @contextlib.contextmanager
     def active(self, network: nn.Module) -> Iterator[nn.Module]:
         """The network to ask. ``network`` is the policy as it is asked (wrapped or not); it is as before afterwards."""
@@ -146,6 +170,7 @@ class Reference:
             if self._copy is not None:
                 yield self._copy
                 return
+            settle(self._plain)
             try:
                 if self.mode == "adapter_off":
                     self._plain.disable_adapters()
@@ -153,6 +178,7 @@ class Reference:
                     self._plain.set_adapter(REFERENCE)
                 yield self._plain
             finally:
+                settle(self._plain)
                 if self.mode == "adapter_off":
                     self._plain.enable_adapters()
                 activate(self._plain, POLICY)
@@ -166,20 +192,27 @@ class Reference:
                 theirs.lerp_(mine.to(theirs.dtype), 1.0 - self._decay)
 
     def _pairs(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        settle(self._plain)
         if self._copy is not None:
+            settle(self._copy)
             return list(zip(self._plain.parameters(), self._copy.parameters(), strict=True))
         theirs = adapter_parameters(self._plain, REFERENCE)
         return [(p, theirs[name]) for name, p in adapter_parameters(self._plain, POLICY).items()]
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """What has moved since the start: nothing but for ``ema``."""
+    def state(self, keep: bool = True) -> dict[str, torch.Tensor]:
+        """What has moved since the start, whole: nothing but for ``ema``. Every process has to ask; one that does not
+        ``keep`` gets nothing."""
         if self.mode != "ema":
             return {}
-        return {str(i): theirs.detach().cpu().clone() for i, (_, theirs) in enumerate(self._pairs())}
+        found = {}
+        for i, (_, theirs) in enumerate(self._pairs()):
+            value = whole(theirs)
+            if keep:
+                found[str(i)] = value
+        return found
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
         if self.mode != "ema":
             return
-        with torch.no_grad():
-            for i, (_, theirs) in enumerate(self._pairs()):
-                theirs.copy_(state[str(i)])
+        for i, (_, theirs) in enumerate(self._pairs()):
+            fill(theirs, state[str(i)])

@@ -29,6 +29,7 @@ import torch
 
 from rewardbench.align import adapters
 from rewardbench.align.comparison import compare
+from rewardbench.align.engines import is_sharded, is_shared_out, saved_as, settle, whole_state
 from rewardbench.align.families import family_name
 from rewardbench.align.generator import device_of, load_generator
 from rewardbench.align.identity import digest_of_prompts, run_identity
@@ -47,6 +48,7 @@ from rewardbench.align.pairs import (
     without_contradictions,
     write_pairs,
 )
+from rewardbench.align.processes import from_main, on_main
 from rewardbench.align.prompts import Prompt, check_images, draw_clips
 from rewardbench.align.record import write_result
 from rewardbench.align.run_prompts import keep_prompts, kept_prompts
@@ -204,9 +206,11 @@ class Alignment:
                 },
                 hook=hook,
                 part=self._part(),
+                in_step=self.process if is_sharded(family.transformer) else None,
                 advance=self.progress.advance,
             )
         finally:
+            settle(family.transformer)
             family.transformer.train(was_training)
             family.release_encoders()
         self.process.wait_for_everyone()
@@ -333,18 +337,28 @@ class Alignment:
             self.family.transformer.load_state_dict(load_file(found[-1] / "model.safetensors"))
 
     def _write_weights(self) -> None:
+        """Written by one process; all of them gather what an engine has shared out."""
         target, partial = self.out / "weights", self.out / ".weights.partial"
-        if not self.process.is_main_process or target.is_dir():  # they are written at the end of training only
+        if from_main(self.process, target.is_dir()):  # they are written at the end of training only
             return
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        if self.recipe.tuning == "lora":
-            adapters.activate(self.family.transformer, adapters.POLICY)
-            self.family.save_adapter(partial)
-        else:
-            self.family.save_full(partial / "transformer")
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(partial, target)
+        lora, network = self.recipe.tuning == "lora", self.family.transformer
+        if lora:
+            adapters.activate(network, adapters.POLICY)
+        state = None
+        if is_shared_out(network):
+            state = whole_state(network, lambda key: ".lora_" in key or not lora, keep=self.process.is_main_process)
+
+        def write() -> None:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            with saved_as(network, state):
+                if lora:
+                    self.family.save_adapter(partial)
+                else:
+                    self.family.save_full(partial / "transformer")
+            os.replace(partial, target)
+
+        on_main(self.process, write)
 
     # ------------------------------------------------------------------ base against aligned
 
@@ -383,7 +397,7 @@ class Alignment:
                 self.family.transformer.enable_adapters()
                 adapters.activate(self.family.transformer, adapters.POLICY)
         learned = self.family
-        if not table_of(folder).exists():  # else only its files are read
+        if not from_main(self.process, table_of(folder).exists()):  # else only its files are read
             self.family = load_generator(self.settings)
             if self.settings.start is not None:
                 adapters.load_adapter(self.family, self.settings.start, adapters.POLICY)
@@ -426,6 +440,8 @@ class Alignment:
             if not getattr(network, "peft_config", None):
                 adapters.load_adapter(self.family, folder, adapters.POLICY)
                 adapters.activate(network, adapters.POLICY)
+            return
+        if is_shared_out(network):  # trained in this process, and written from it
             return
         from safetensors.torch import load_file
 

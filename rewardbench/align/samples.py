@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rewardbench.align.families.base import Condition, VideoFamily
+from rewardbench.align.processes import from_main
 from rewardbench.align.prompts import Prompt, read_first_frames, write_table
 from rewardbench.align.sampling import SamplingSettings, VelocityHook, sample, seed_of
 from rewardbench.errors import InputError
@@ -97,6 +99,7 @@ def sample_clips(
     network: nn.Module | None = None,
     hook: VelocityHook | None = None,
     part: tuple[int, int] = (0, 1),
+    in_step: Any = None,
     advance: Callable[[int], None] = lambda n: None,
 ) -> list[Sample]:
     """Sample what is missing, and return all clips of the folder in the order of prompts and samples.
@@ -111,6 +114,8 @@ def sample_clips(
         identity: what the clips depend on; a folder with another identity is refused.
         network, hook: see :func:`rewardbench.align.sampling.sample`.
         part: (i, n): only every n-th chunk, from the i-th: for several processes or machines.
+        in_step: accelerate's ``PartialState`` where the network is shared out over its processes, ``part``'s n: each
+            makes as many forwards as every other; one without a chunk of its own repeats another's and drops it.
         advance: called with the number of clips that are ready.
 
     Raises:
@@ -127,28 +132,41 @@ def sample_clips(
     claim_folder(folder / "samples.json", state, "clips")
     wanted = [(p, n) for p in prompts for n in range(per_prompt)]
     chunks = [wanted[i : i + settings.batch_size] for i in range(0, len(wanted), settings.batch_size)]
+    files = [folder / f"latents-{index:05d}.safetensors" for index in range(len(chunks))]
     samples: list[Sample] = []
-    for index, chunk in enumerate(chunks):
-        latents = folder / f"latents-{index:05d}.safetensors"
-        names = [f"{p.prompt_id}-{n}" for p, n in chunk]
-        videos = [folder / "videos" / f"{name}.mp4" for name in names]
-        samples += [
-            Sample(name, str(video), p, n, generator, str(latents))
-            for name, video, (p, n) in zip(names, videos, chunk, strict=True)
-        ]
-        if not latents.exists() and index % part[1] == part[0]:
-            condition, empty = conditions(family, [p for p, _ in chunk], seed)
-            seeds = [seed_of(seed, "noise", p.prompt_id, n) for p, n in chunk]
-            made = sample(family, condition, empty, seeds, settings, network=network, hook=hook)
-            for row, video in enumerate(videos):
-                write_clip(family, made[row : row + 1], video)
-            tensors = {name: made[row].cpu().contiguous() for row, name in enumerate(names)}
-            save_file(tensors, str(latents) + ".partial")
-            os.replace(str(latents) + ".partial", latents)
+    for path, chunk in zip(files, chunks, strict=True):
+        for p, n in chunk:
+            name = f"{p.prompt_id}-{n}"
+            video = folder / "videos" / f"{name}.mp4"
+            samples.append(Sample(name, str(video), p, n, generator, str(path)))
+    turns = [(i, True) for i, path in enumerate(files) if i % part[1] == part[0] and not path.exists()]
+    if in_step is not None:
+        turns = _turns(from_main(in_step, [i for i, path in enumerate(files) if not path.exists()]), part)
+    done = sum(len(chunk) for i, chunk in enumerate(chunks) if (i, True) not in turns)
+    advance(done)
+    for index, kept in turns:
+        chunk, names = chunks[index], [f"{p.prompt_id}-{n}" for p, n in chunks[index]]
+        condition, empty = conditions(family, [p for p, _ in chunk], seed)
+        seeds = [seed_of(seed, "noise", p.prompt_id, n) for p, n in chunk]
+        made = sample(family, condition, empty, seeds, settings, network=network, hook=hook)
+        if not kept:
+            continue
+        for row, name in enumerate(names):
+            write_clip(family, made[row : row + 1], folder / "videos" / f"{name}.mp4")
+        tensors = {name: made[row].cpu().contiguous() for row, name in enumerate(names)}
+        save_file(tensors, str(files[index]) + ".partial")
+        os.replace(str(files[index]) + ".partial", files[index])
         advance(len(chunk))
     if all(Path(s.latents or "").exists() for s in samples):
         write_table(table_of(folder), [row_of(s, folder.parent) for s in samples])
     return samples
+
+
+def _turns(missing: Sequence[int], part: tuple[int, int]) -> list[tuple[int, bool]]:
+    """Chunks that a process samples in step with the others, and whether it keeps them: as many in every process."""
+    rank, world = part
+    rounds = [missing[i : i + world] for i in range(0, len(missing), world)]
+    return [(ours[rank], True) if rank < len(ours) else (ours[0], False) for ours in rounds]
 
 
 def write_clip(family: VideoFamily, latent: Tensor, path: Path) -> None:

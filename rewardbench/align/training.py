@@ -7,36 +7,35 @@ in the data is the step's number, and N processes see the batches that one sees.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from rewardbench.align import checkpointing
-from rewardbench.align.adapters import POLICY, Reference, adapter_parameters
+from rewardbench.align import checkpointing, engines
+from rewardbench.align.adapters import Reference
 from rewardbench.align.families.base import VideoFamily
 from rewardbench.align.latent_cache import LatentCache
 from rewardbench.align.objective import Batch, errors, make_batch, step_loss
 from rewardbench.align.pairs import PreferencePair
 from rewardbench.align.phases import Phases, forward_flops, peak_flops
 from rewardbench.align.recipe import Recipe
+from rewardbench.align.reference_errors import filled, identity_of
+from rewardbench.align.run_states import KEPT_STATES, LOG_FILE, States, read_log, states
 from rewardbench.align.sampling import seed_of
 from rewardbench.errors import CheckFailed, InputError
 
-KEPT_STATES = 2
+__all__ = ["DIVERGED", "KEPT_STATES", "LOG_FILE", "MOST_OVERFLOWS", "Trainer", "learning_rate", "read_log", "states"]
+
 DIVERGED = 10.0
 """Times its start (the reference's, where there is one) that the winners' error may rise before a run is stopped."""
 MOST_OVERFLOWS = 20
 """Steps in a row whose fp16 gradient may overflow: the scaler halves its scale of 2^16 at each, so 20 reach below 1."""
-LOG_FILE = "log.jsonl"
-_POLICY_FILE = "policy.safetensors"
 
 
 class Trainer:
@@ -71,6 +70,8 @@ class Trainer:
         self.accelerator = Accelerator(
             mixed_precision=recipe.precision, cpu=next(family.transformer.parameters()).device.type == "cpu"
         )
+        self.engine = engines.engine_name(self.accelerator)
+        engines.check_engine(self.engine, recipe)
         world = self.accelerator.num_processes
         if recipe.batch_size % world:
             raise InputError(f"batch_size {recipe.batch_size} cannot be shared by {world} processes")
@@ -90,15 +91,17 @@ class Trainer:
             eps=recipe.adam_epsilon,
             weight_decay=recipe.weight_decay,
         )
-        self.network, self.optimizer = self.accelerator.prepare(family.transformer, optimizer)
-        self._learning = learning
+        if recipe.cache_reference and self.reference is not None:  # before it learns, and before it is shared out
+            self._reference_identity = identity_of(self.reference, recipe, self.pairs, cache)
+        if self.reference is not None:
+            self.reference.prepare(self.accelerator, self.engine, recipe)
+        self.network, self.optimizer = engines.prepare(
+            self.accelerator, self.engine, family, recipe, optimizer, self._share
+        )
         self.step = self._overflows = 0
         self.phases = Phases(self.accelerator.device)
         self._reference_errors: dict[tuple[str, int], Tensor] = {}
-        self.accelerator.register_for_checkpointing(_Position(self))
-        if recipe.tuning == "lora":
-            self.accelerator.register_save_state_pre_hook(self._save_adapter)
-            self.accelerator.register_load_state_pre_hook(self._load_adapter)
+        self._states = States(self)
         self._order_of: tuple[int, list[int]] = (-1, [])
         self.bound: dict[str, float] = {}
 
@@ -152,33 +155,58 @@ class Trainer:
         """One optimiser step; scalars for the log, not yet read from the device.
 
         Raises:
-            CheckFailed: the loss or its gradient is not finite; nothing was changed.
+            CheckFailed: the loss or its gradient is not finite; nothing was changed (but by DeepSpeed, which clips and
+                steps in one; no state is written of it).
         """
-        r, accelerator = self.recipe, self.accelerator
+        r = self.recipe
         rate = learning_rate(r, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         parts = self._share // (r.micro_batch_size or self._share)
         values: dict[str, Tensor] = {}
         for number, batch in enumerate(self._micro_batches(self.step)):
-            with self._synchronised(number == parts - 1):
-                found = self._backward(batch, 1.0 / parts)
+            found = self._backward(batch, 1.0 / parts, last=number == parts - 1)
             for name, value in found.items():
                 values[name] = values.get(name, 0.0) + value.float() / parts
         with self.phases.timed("optimiser"):
             limit = r.max_grad_norm if r.max_grad_norm > 0 else math.inf
-            norm = accelerator.clip_grad_norm_(self._learning, limit)
-            norm = torch.as_tensor(float("nan") if norm is None else norm).detach()
-            if not bool(torch.isfinite(values["loss"])) or not self._usable(bool(torch.isfinite(norm))):
-                self.optimizer.zero_grad()
-                raise CheckFailed(self._diverged())
-            self.optimizer.step()  # under fp16 the scaler leaves a step out whose gradient overflowed
-            self.optimizer.zero_grad()
+            norm = self._descend(limit, finite=bool(torch.isfinite(values["loss"])))
             self.step += 1
             if self.reference is not None:
                 self.reference.after_step(self.step)
         values |= {"gradient_norm": norm.cpu(), "clipped": (norm > limit).float().cpu()}
         return values
+
+    def _descend(self, limit: float, *, finite: bool) -> Tensor:
+        """Clip and step; the gradient's norm before clipping, NaN where the engine does not tell it."""
+        if not self._everywhere(finite):
+            self.optimizer.zero_grad()
+            raise CheckFailed(self._diverged())
+        if self.engine == "deepspeed":  # clips and steps in one: a bad gradient shows when memory has changed
+            self.network.step()
+            told = self.network.get_global_grad_norm()
+            norm = torch.as_tensor(math.nan if told is None else told).detach()
+            if told is not None and not bool(torch.isfinite(norm)):
+                raise CheckFailed(self._diverged())
+            return norm
+        # asked of the optimiser: FSDP2 has put parts of parameters into the place of those it was made with
+        learning = [p for group in self.optimizer.param_groups for p in group["params"]]
+        found = self.accelerator.clip_grad_norm_(learning, limit)
+        norm = torch.as_tensor(found).detach()
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        if not self._usable(bool(torch.isfinite(norm))):
+            self.optimizer.zero_grad()
+            raise CheckFailed(self._diverged())
+        self.optimizer.step()  # under fp16 the scaler leaves a step out whose gradient overflowed
+        self.optimizer.zero_grad()
+        return norm
+
+    def _everywhere(self, good: bool) -> bool:
+        """True where it is so in every process: one that stops alone leaves the others waiting."""
+        if self.accelerator.num_processes == 1:
+            return good
+        found = torch.tensor(0.0 if good else 1.0, device=self.accelerator.device)
+        return float(self.accelerator.reduce(found, "sum")) == 0.0
 
     def _usable(self, finite: bool) -> bool:
         """False where the gradient says that the run diverged; in fp16 it may overflow while the scale is searched."""
@@ -187,22 +215,31 @@ class Trainer:
         return self._overflows <= allowed
 
     def _synchronised(self, last: bool) -> Any:
-        import contextlib
+        """Gradients are exchanged at a step's last backward; FSDP2, which would keep them whole until then, and
+        DeepSpeed exchange at each."""
+        waits = self.engine == "plain" and not last
+        return self.accelerator.no_sync(self.network) if waits else contextlib.nullcontext()
 
-        return contextlib.nullcontext() if last else self.accelerator.no_sync(self.network)
+    def _differentiate(self, loss: Tensor, last: bool) -> None:
+        if self.engine == "deepspeed":  # accelerate's own would also step, after every micro batch
+            self.network.set_gradient_accumulation_boundary(last)
+            self.network.backward(loss)
+        else:
+            self.accelerator.backward(loss)
 
-    def _backward(self, batch: Batch, share: float) -> dict[str, Tensor]:
+    def _backward(self, batch: Batch, share: float, *, last: bool = True) -> dict[str, Tensor]:
         reference = self._reference_of(batch) if self.recipe.compares else None
         if self.recipe.low_memory and batch.sides > 1:
-            return self._backward_apart(batch, reference, share)
-        with self.phases.timed("forward"):
-            policy = errors(self.family, self.network, batch, self.recipe)
-            found = step_loss(policy, reference, batch, self.recipe)
-        with self.phases.timed("backward"):
-            self.accelerator.backward(found.loss * share)
+            return self._backward_apart(batch, reference, share, last)
+        with self._synchronised(last):
+            with self.phases.timed("forward"):
+                policy = errors(self.family, self.network, batch, self.recipe)
+                found = step_loss(policy, reference, batch, self.recipe)
+            with self.phases.timed("backward"):
+                self._differentiate(found.loss * share, last)
         return found.values
 
-    def _backward_apart(self, batch: Batch, reference: Tensor | None, share: float) -> dict[str, Tensor]:
+    def _backward_apart(self, batch: Batch, reference: Tensor | None, share: float, last: bool) -> dict[str, Tensor]:
         """Side by side: the loss needs one number of each row, so all are asked without gradients first; then each side
         goes through again with the derivative by its own errors. Exact, for one more forward and half the memory."""
         sides = [batch.side(n) for n in range(batch.sides)]
@@ -213,12 +250,13 @@ class Trainer:
             found = step_loss(policy, reference, batch, self.recipe)
             (slope,) = torch.autograd.grad(found.loss, policy)
         for n, side in enumerate(sides):
-            with self._synchronised(n == len(sides) - 1):
+            final = last and n == len(sides) - 1
+            with self._synchronised(final):
                 with self.phases.timed("forward"):
                     again = errors(self.family, self.network, side, self.recipe)
                 with self.phases.timed("backward"):
                     rows = slice(n * batch.size, (n + 1) * batch.size)
-                    self.accelerator.backward((again * slope[rows]).sum() * share)
+                    self._differentiate((again * slope[rows]).sum() * share, final)
         return found.values
 
     def _reference_of(self, batch: Batch) -> Tensor:
@@ -237,25 +275,27 @@ class Trainer:
             return errors(self.family, other, batch, self.recipe)
 
     def cache_reference(self, until: int) -> None:
-        """Compute the reference's errors of every (pair, draw) that steps up to ``until`` visit, or read them."""
-        path = self.folder / "reference.safetensors"
+        """Compute the reference's errors of every (pair, draw) that steps up to ``until`` visit, or read them.
+
+        Processes share the missing ones out. A file of another reference, other data or other draws is made anew.
+        """
         if not self.recipe.cache_reference:
             return
         visits = list(dict.fromkeys((p.pair_id, d) for s in range(until) for p, d in self.batch_at(s)))
-        known = load_file(path) if path.exists() else {}
-        keys = {v: f"{v[0]}#{v[1]}" for v in visits}
-        missing = [v for v in visits if keys[v] not in known]
+        path = self.folder / "reference.safetensors"
+        size = self.recipe.micro_batch_size or self._share
+        self._reference_errors = filled(
+            path, self._reference_identity, visits, self._errors_of, size=size, process=self.accelerator
+        )
+
+    def _errors_of(self, visits: Sequence[tuple[str, int]]) -> list[Tensor]:
+        """The reference's errors (sides,) of (pair id, draw)."""
         by_id = {p.pair_id: p for p in self.pairs}
-        for start in range(0, len(missing), self._share):
-            part = [(by_id[pair_id], draw) for pair_id, draw in missing[start : start + self._share]]
-            batch = make_batch(self.family, self.recipe, self.cache, part, {}, self.accelerator.device)
-            with self.phases.timed("reference"):
-                found = self._reference_errors_of(batch).reshape(batch.sides, batch.size).cpu()
-            known |= {keys[(p.pair_id, d)]: found[:, i].contiguous() for i, (p, d) in enumerate(part)}
-        if missing and self.accelerator.is_main_process:
-            save_file(known, str(path) + ".partial")
-            os.replace(str(path) + ".partial", path)
-        self._reference_errors = {v: known[keys[v]] for v in visits}
+        part = [(by_id[pair_id], draw) for pair_id, draw in visits]
+        batch = make_batch(self.family, self.recipe, self.cache, part, {}, self.accelerator.device)
+        with self.phases.timed("reference"):
+            found = self._reference_errors_of(batch).reshape(batch.sides, batch.size).cpu()
+        return [column.contiguous() for column in found.unbind(1)]
 
     # ------------------------------------------------------------------ the loop
 
@@ -337,48 +377,11 @@ class Trainer:
 
     def save(self) -> Path:
         """Write a state to go on from; all or nothing. Older ones are removed."""
-        target = self.folder / "states" / f"step-{self.step:08d}"
-        partial = target.with_name(f".{target.name}.partial")
-        if self.accelerator.is_main_process:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-        self.accelerator.wait_for_everyone()
-        self.accelerator.save_state(str(partial), safe_serialization=True)
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            shutil.rmtree(target, ignore_errors=True)
-            os.replace(partial, target)
-            for old in states(self.folder)[:-KEPT_STATES]:
-                shutil.rmtree(old)
-        self.accelerator.wait_for_everyone()
-        return target
+        return self._states.save()
 
     def resume(self) -> None:
         """Load the newest state, if there is one, and cut the log back to it."""
-        found = states(self.folder)
-        if found:
-            self.accelerator.load_state(str(found[-1]))
-        if self.accelerator.is_main_process:
-            _cut_log(self.folder / LOG_FILE, self.step)
-        self.accelerator.wait_for_everyone()
-
-    def _save_adapter(self, models: list[nn.Module], weights: list[dict[str, Tensor]], folder: str) -> None:
-        if self.accelerator.is_main_process:
-            mine = adapter_parameters(self.family.transformer, POLICY)
-            save_file({k: p.detach().cpu().contiguous() for k, p in mine.items()}, Path(folder) / _POLICY_FILE)
-        while weights:
-            weights.pop()
-
-    def _load_adapter(self, models: list[nn.Module], folder: str) -> None:
-        found = load_file(Path(folder) / _POLICY_FILE)
-        mine = adapter_parameters(self.family.transformer, POLICY)
-        if found.keys() != mine.keys():
-            raise InputError(f"{folder} is the state of another network or LoRA; choose another --out")
-        with torch.no_grad():
-            for name, parameter in mine.items():
-                parameter.copy_(found[name])
-        while models:
-            models.pop()
+        self._states.resume()
 
     def _diverged(self, what: str = "the loss is not finite") -> str:
         found = states(self.folder)
@@ -386,22 +389,6 @@ class Trainer:
         return (
             f"{what} at step {self.step + 1}; {kept}; lower learning_rate or beta, or clip at a smaller max_grad_norm"
         )
-
-
-class _Position:
-    """Step and moved reference, as accelerate saves and loads them."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
-
-    def state_dict(self) -> dict[str, Any]:
-        reference = self._trainer.reference.state() if self._trainer.reference is not None else {}
-        return {"step": self._trainer.step, "reference": reference}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._trainer.step = state["step"]
-        if self._trainer.reference is not None:
-            self._trainer.reference.load_state(state["reference"])
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -415,23 +402,3 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 def _finite(value: float) -> float | None:
     """JSON has no infinity: a mean over steps with an overflow is unknown."""
     return value if math.isfinite(value) else None
-
-
-def states(folder: Path) -> list[Path]:
-    """Complete states of a training folder, oldest first."""
-    return sorted((folder / "states").glob("step-*"))
-
-
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Lines of a training log."""
-    path = folder / LOG_FILE
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def _cut_log(path: Path, step: int) -> None:
-    """Remove lines of steps that were not saved; they will be made again."""
-    lines = [json.dumps(line) for line in read_log(path.parent) if line["step"] <= step]
-    if path.exists():
-        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")

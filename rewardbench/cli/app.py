@@ -15,13 +15,17 @@ import typer
 from rewardbench.cli import (
     align,
     benchmarks,
+    compare,
     doctor,
     environments,
+    leaderboard,
     nameclash,
     output,
     pairs,
     plugins,
+    probe,
     report,
+    reproduce,
     run,
     score,
     train,
@@ -55,13 +59,17 @@ app = typer.Typer(
 app.command("run", short_help="Score the clips of a benchmark and compare with its labels.")(run.run)
 app.command("score", short_help="Score video files with one reward model.")(score.score)
 app.command("report", short_help="Rebuild result and page of a run from its scores.")(report.report)
+app.command("compare", short_help="Paired tests between the models of finished runs.")(compare.compare)
+app.command("reproduce", short_help="Compute a published row again: paper, ours, difference.")(reproduce.reproduce)
 app.command("train", short_help="Train a reward model on preferences or ratings.")(train.train)
 app.command("align", short_help="Make a video generator better by a reward plugin.")(align.align)
+app.command("probe", short_help="What a reward model reacts to, and what it should ignore.")(probe.probe)
 app.command("doctor", short_help="Is this install giving a model's own numbers?")(doctor.doctor)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(benchmarks.app, name="benchmarks")
 app.add_typer(pairs.app, name="pairs")
 app.add_typer(environments.app, name="environments")
+app.add_typer(leaderboard.app, name="leaderboard")
 
 
 @app.callback(invoke_without_command=True)

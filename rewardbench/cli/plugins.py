@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rewardbench.cli import options, output
+from rewardbench.cli.plugins_check import check
+from rewardbench.cli.plugins_new import new
 
 if TYPE_CHECKING:
     from rewardbench_plugin import RewardCard
 
-app = typer.Typer(rich_markup_mode=None, help="List reward models and show what they are.")
+app = typer.Typer(rich_markup_mode=None, help="List reward models, show what they are, write and check your own.")
 
 
 @app.callback(invoke_without_command=True)
@@ -120,6 +122,10 @@ def fetch_plugin(
         if fetched.remaining:
             output.write(fetched.remaining, stdout)
     return 0
+
+
+app.command("new", short_help="Write a complete package for a reward model of your own.")(new)
+app.command("check", short_help="Hold a plugin against the plugin API, check by check.")(check)
 
 
 def _card_facts(card: RewardCard) -> dict[str, Any]:

@@ -43,7 +43,9 @@ _SIGN = {"A": 1, "A much": 1, "B": -1, "B much": -1, "good": 0, "bad": 0, "tie":
 class VerdictAccuracy:
     """Shares in [0, 1] of a judge's verdicts that are right; an unparsed verdict is wrong everywhere.
 
-    genai_v1: GenAI-Bench's own rule over left, right, both good, both bad; "[[A=B]]" is right for either kind of tie.
+    genai_v1: GenAI-Bench's rule over left, right, both good, both bad; "[[A=B]]" is right for either kind of tie. Its
+        own script compares texts letter by letter, so a verdict in another case, or at the end of an explanation, is
+        wrong there and counts here; `rewardbench reproduce` counts as the script does.
     three_way: both kinds of tie are one class.
     strict: one of the four spellings, exactly; "[[A=B]]", "[[A>>B]]" and "[[B>>A]]" are right for nothing.
     without_ties: over the pairs people decided; a tie verdict is wrong.

@@ -15,7 +15,8 @@ from rewardbench.scoring.process import SILENCE_SECONDS
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """How work is done. Times are seconds; ``log_folder`` takes what workers print (None: thrown away).
+    """How work is done. Times are seconds; ``log_folder`` takes what workers print (None: thrown away),
+    ``engine`` is where it is done: ``local``, or the name of a registered engine.
 
     The timeouts are for an answer, ``silence`` for any sign of life of a busy process.
     """
@@ -29,6 +30,7 @@ class EngineSettings:
     load_timeout: float = 1800.0
     silence: float = SILENCE_SECONDS
     log_folder: Path | None = None
+    engine: str = "local"
 
 
 @dataclass

@@ -11,7 +11,7 @@ import numpy as np
 from rewardbench.environments import ensure, recipe_of
 from rewardbench.registry import Listeners
 from rewardbench.scoring.engine import EngineSettings, Session
-from rewardbench.scoring.local import LocalEngine
+from rewardbench.scoring.engines import engine_class
 from rewardbench.scoring.plan import Contents, Failures, Job, Work, missing_requirement, pending_clips
 from rewardbench.scoring.process import Interpreter
 from rewardbench.scoring.progress import Progress
@@ -129,7 +129,8 @@ class Scorer:
         asked = {position for work in todo for position in work.jobs}
         interpreters = self._interpreters(asked)
         self.progress.start_phase(phase, sum(len(work.jobs) for work in todo))
-        with LocalEngine(self.jobs, self.settings, self.progress, sink, interpreters) as engine:
+        make = engine_class(self.settings.engine)
+        with make(self.jobs, self.settings, self.progress, sink, interpreters) as engine:
             sessions = engine.run(self._marked(work) for work in todo)
             decode_peak = engine.decode_peak
         self.progress.end_phase()

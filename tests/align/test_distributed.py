@@ -1,7 +1,8 @@
-"""Two processes on the CPU learn what one does, and go on where one stopped."""
+"""Two processes on the CPU learn what one does, whole or shared out (FSDP2, DeepSpeed), and go on where two stopped."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -12,7 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rewardbench.align.training import read_log
+from rewardbench.align import engines
+from rewardbench.align.adapters import POLICY, adapter_parameters, load_adapter
+from rewardbench.align.recipe import make_recipe
+from rewardbench.align.samples import _turns
+from rewardbench.align.toy.network import ToyTransformer
+from rewardbench.align.training import read_log, states
+from rewardbench.errors import InputError
+from tests.align.conftest import load_toy
 
 SCRIPT = Path(__file__).with_name("distributed_run.py")
 RECIPES = {
@@ -29,34 +37,67 @@ RECIPES = {
 }
 
 
-def run(processes: int, tiny_toy, toy_samples, toy_rewards, out: Path, changes: dict, steps: int = 5) -> dict:
-    settings = {"batch_size": 4, "lora_rank": 4, "lora_alpha": 8, "learning_rate": 1e-3, "beta": 50.0, "steps": 5}
-    out.mkdir(exist_ok=True)
+SHARDED = {
+    "frozen_copy": {"algorithm": "dpo", "tuning": "full", "reference": "frozen_copy", "checkpointing": "full"},
+    "ema": {"algorithm": "dpo", "tuning": "full", "reference": "ema", "ema_decay": 0.5},
+    "lora": RECIPES["gapo"] | {"micro_batch_size": 1},
+    "lora_ema": RECIPES["ema"],
+}
+ENGINES = {
+    "plain": {},
+    "fsdp2": {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"},
+    "zero2": {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2", "DS_ACCELERATOR": "cpu"},
+    "zero3": {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3", "DS_ACCELERATOR": "cpu"},
+}
+"""What `accelerate launch` sets for its configurations; on CPUs it would set it for none of them."""
+needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="needs deepspeed")
+
+
+def launch(processes: int, arguments: list[object], engine: str = "plain") -> subprocess.CompletedProcess[str]:
     command = [sys.executable]
     if processes > 1:
-        command += [
-            "-m",
-            "accelerate.commands.launch",
-            "--cpu",
-            "--num_processes",
-            str(processes),
-            "--num_machines",
-            "1",
-        ]
-        command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    samples = Path(toy_samples[0].video).parents[1]
-    arguments = [tiny_toy, samples, json.dumps(toy_rewards), out, json.dumps(settings | changes), steps]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(
-        [*command, str(SCRIPT), *map(str, arguments)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+        command += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
+        command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TESTED_ENGINE": engine, **ENGINES[engine]}
+    if engine.startswith("zero"):
+        environment["ACCELERATE_TORCH_DEVICE"] = "cpu"
+    else:
+        environment["ACCELERATE_USE_CPU"] = "true"
+    return subprocess.run(
+        [*command, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=600, check=False
     )
+
+
+def run(
+    processes: int, tiny_toy, toy_samples, toy_rewards, out: Path, changes: dict, steps: int = 5, engine: str = "plain"
+) -> dict:
+    settings = {"batch_size": 4, "lora_rank": 4, "lora_alpha": 8, "learning_rate": 1e-3, "beta": 50.0, "steps": 5}
+    out.mkdir(exist_ok=True)
+    samples = Path(toy_samples[0].video).parents[1]
+    arguments = [SCRIPT, tiny_toy, samples, json.dumps(toy_rewards), out, json.dumps(settings | changes), steps]
+    done = launch(processes, arguments, engine)
     assert done.returncode == 0, done.stderr[-3000:]
     return load_file(out / "learnt.safetensors")
+
+
+def equal_after_five_steps(one: Path, two: Path) -> None:
+    assert relative(load_file(one / "learnt.safetensors"), load_file(two / "learnt.safetensors")) <= 1e-5
+    logs = [read_log(folder / "train") for folder in (one, two)]
+    assert len(logs[0]) == len(logs[1]) == 5
+    for ours, theirs in zip(*logs, strict=True):
+        assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-5)
+        assert theirs["gradient_norm"] == pytest.approx(ours["gradient_norm"], rel=1e-4)
+    clips = [load_latents(folder) for folder in (one, two)]
+    assert clips[0].keys() == clips[1].keys()
+    assert len(clips[0]) == 3
+    assert relative(*clips) <= 1e-5  # sampled in step, one process with nothing to do in the second turn
+
+
+def load_latents(folder: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+    for path in sorted((folder / "clips-5").glob("latents-*.safetensors")):
+        found |= load_file(path)
+    return found
 
 
 def relative(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
@@ -72,10 +113,7 @@ def test_two_processes_equal_one_at_the_same_global_batch(name, tmp_path, tiny_t
     one = run(1, *given, tmp_path / "one", RECIPES[name])
     two = run(2, *given, tmp_path / "two", RECIPES[name])
     assert relative(one, two) <= 1e-5
-    logs = [read_log(tmp_path / folder / "train") for folder in ("one", "two")]
-    assert len(logs[0]) == len(logs[1]) == 5
-    for ours, theirs in zip(*logs, strict=True):
-        assert theirs["loss"] == pytest.approx(ours["loss"], rel=1e-5)
+    equal_after_five_steps(tmp_path / "one", tmp_path / "two")
 
 
 @pytest.mark.system
@@ -86,3 +124,123 @@ def test_two_processes_go_on_where_two_stopped(tmp_path, tiny_toy, toy_samples, 
     rest = run(2, *given, tmp_path / "parts", RECIPES["ema"], steps=5)
     for key, value in whole.items():
         assert torch.equal(value, rest[key]), key
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("name", SHARDED)
+def test_a_network_shared_out_by_fsdp2_learns_what_one_process_does(
+    name, tmp_path, tiny_toy, toy_samples, toy_rewards
+) -> None:
+    given = (tiny_toy, toy_samples, toy_rewards)
+    run(1, *given, tmp_path / "one", SHARDED[name])
+    run(2, *given, tmp_path / "two", SHARDED[name], engine="fsdp2")
+    assert (states(tmp_path / "two" / "train")[-1] / "pytorch_model_fsdp_0").is_dir()  # FSDP2 wrote it, in shards
+    equal_after_five_steps(tmp_path / "one", tmp_path / "two")
+    loads_as_learnt(tmp_path / "two", SHARDED[name], tiny_toy)
+
+
+def loads_as_learnt(folder: Path, changes: dict, tiny_toy: Path) -> None:
+    """What was gathered and written is loaded into a plain network, and is what was learnt."""
+    learnt = load_file(folder / "learnt.safetensors")
+    if changes.get("tuning") == "full":
+        network = ToyTransformer.from_pretrained(folder / "weights")
+        found = dict(network.named_parameters())
+    else:
+        family = load_toy(tiny_toy)
+        load_adapter(family, folder / "weights", POLICY)
+        found = adapter_parameters(family.transformer, POLICY)
+    assert found.keys() == learnt.keys()
+    for key, value in learnt.items():
+        assert torch.equal(found[key].detach(), value), key
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("name", ["ema", "lora_ema"])
+def test_a_network_shared_out_by_fsdp2_goes_on_where_it_stopped(
+    name, tmp_path, tiny_toy, toy_samples, toy_rewards
+) -> None:
+    given = (tiny_toy, toy_samples, toy_rewards)
+    whole = run(2, *given, tmp_path / "whole", SHARDED[name], engine="fsdp2")
+    run(2, *given, tmp_path / "parts", SHARDED[name], steps=3, engine="fsdp2")
+    rest = run(2, *given, tmp_path / "parts", SHARDED[name], steps=5, engine="fsdp2")
+    for key, value in whole.items():
+        assert torch.equal(value, rest[key]), key
+
+
+@pytest.mark.system
+@needs_deepspeed
+@pytest.mark.parametrize("engine", ["zero2", "zero3"])
+@pytest.mark.parametrize("name", ["frozen_copy", "lora"])
+def test_a_network_shared_out_by_deepspeed_learns_what_one_process_does_and_goes_on_where_it_stopped(
+    engine, name, tmp_path, tiny_toy, toy_samples, toy_rewards
+) -> None:
+    given = (tiny_toy, toy_samples, toy_rewards)
+    run(1, *given, tmp_path / "one", SHARDED[name])
+    run(2, *given, tmp_path / "two", SHARDED[name], steps=3, engine=engine)
+    run(2, *given, tmp_path / "two", SHARDED[name], steps=5, engine=engine)
+    equal_after_five_steps(tmp_path / "one", tmp_path / "two")
+    loads_as_learnt(tmp_path / "two", SHARDED[name], tiny_toy)
+
+
+FAILS = """
+import sys
+from accelerate.state import PartialState
+from rewardbench.align.processes import from_main, on_main
+from rewardbench.errors import InputError
+from tests.align.conftest import load_toy
+
+process = PartialState(cpu=True)
+assert from_main(process, process.process_index) == 0
+
+def work():
+    raise InputError("the prompts have no images")
+
+try:
+    on_main(process, work)
+except InputError as error:
+    open(f"{sys.argv[1]}/{process.process_index}", "w").write(str(error))
+"""
+
+
+@pytest.mark.system
+def test_what_fails_in_the_first_process_ends_the_others_with_its_sentence(tmp_path) -> None:
+    script = tmp_path / "fails.py"
+    script.write_text(FAILS)
+    done = launch(2, [script, tmp_path])
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [(tmp_path / str(rank)).read_text() for rank in (0, 1)] == ["the prompts have no images"] * 2
+
+
+@pytest.mark.parametrize(
+    ("engine", "changes", "sentence"),
+    [
+        ("fsdp2", {"precision": "fp16"}, "choose bf16"),
+        ("fsdp2", {"rounds": 2}, "choose rounds 1"),
+        ("deepspeed", {"reference": "ema"}, "an ema reference cannot follow"),
+    ],
+)
+def test_what_an_engine_cannot_do_is_refused(engine, changes, sentence) -> None:
+    recipe = make_recipe({}, {"algorithm": "dpo", "steps": 4} | changes)
+    engines.check_engine("plain", recipe)
+    with pytest.raises(InputError, match=sentence):
+        engines.check_engine(engine, recipe)
+
+
+def test_reference_errors_of_another_reference_or_other_settings_are_made_anew(make_trainer, tmp_path) -> None:
+    first = make_trainer("run", cache_reference=True, draws_per_pair=2)
+    first.train(1)
+    kept = load_file(first.folder / "reference.safetensors")
+    again = make_trainer("run", cache_reference=True, draws_per_pair=2)
+    again.cache_reference(1)
+    assert "reference" not in again.phases.take()  # read, not asked for
+    other = make_trainer("run", cache_reference=True, draws_per_pair=2, reduction="sum")
+    other.cache_reference(1)
+    for key, value in load_file(first.folder / "reference.safetensors").items():
+        torch.testing.assert_close(value, kept[key] * float(torch.tensor(other.family.latent_shape).prod()))
+
+
+def test_an_idle_process_samples_as_often_as_the_others_and_keeps_nothing() -> None:
+    turns = [_turns([0, 3, 4, 6, 9], (rank, 3)) for rank in range(3)]
+    assert {len(t) for t in turns} == {2}
+    assert sorted(index for t in turns for index, kept in t if kept) == [0, 3, 4, 6, 9]
+    assert turns[2][1] == (6, False)

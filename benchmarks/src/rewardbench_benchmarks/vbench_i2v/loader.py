@@ -1,0 +1,41 @@
+"""VBench-I2V: 1,118 entries, each a prompt, its first-frame image and the dimensions it is for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from rewardbench.catalogue.folders import need_file
+from rewardbench.catalogue.prompts import SuitePrompt, refuse_to_load
+from rewardbench.catalogue.reading import as_list, field, read_json, text
+
+
+def load(
+    name: str = "vbench-i2v",
+    variant: str | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> NoReturn:
+    """A suite has no labels to load.
+
+    Raises:
+        InputError: always, saying what the suite is for.
+    """
+    refuse_to_load(name)
+
+
+def read_prompts(folder: Path) -> list[SuitePrompt]:
+    """The entries in their order. Images are looked for in ``images/`` (the source offers several crops of them)."""
+    path = need_file("vbench-i2v", folder, "vbench2_i2v_full_info.json", "vbench_i2v_full_info.json")
+    found = []
+    for number, record in enumerate(as_list(read_json(path), path)):
+        where = f"{path}, record {number}"
+        columns = {
+            "dimensions": ";".join(map(str, field(record, "dimension", where))),
+            "image_type": text(record, "image_type", where),
+        }
+        image = f"images/{text(record, 'image_name', where)}"
+        found.append(SuitePrompt(f"vbench-i2v-{number:04d}", {"en": text(record, "prompt_en", where)}, image, columns))
+    return found

@@ -1,0 +1,152 @@
+"""The benchmark versions a board accepts: fingerprints of their labels, so that a bundle is checked without the data.
+
+A bundle brings labels and clusters of its own; that they are the benchmark's is what the fingerprints decide. Known are
+the benchmarks embedded in this package (``known_benchmarks.json``) and those that a board's maintainer admitted
+(``benchmarks.json`` in the board's folder).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rewardbench.errors import InputError
+from rewardbench.leaderboard.archive import read_json
+
+SCHEMA: Literal["rewardbench.known-benchmarks/1"] = "rewardbench.known-benchmarks/1"
+EMBEDDED = Path(__file__).parent / "known_benchmarks.json"
+FILE_NAME = "benchmarks.json"
+
+
+class KnownLabel(BaseModel):
+    """One label: how many pairs have it, and :func:`labels_digest` of them."""
+
+    model_config = ConfigDict(extra="forbid")
+    n: int
+    sha256: str
+
+
+class KnownBenchmark(BaseModel):
+    """One version of a benchmark. ``sha256`` is that of its source; ``cluster`` what intervals are drawn over.
+
+    ``source`` names what a page's frames are read from (a registered name), empty where frames may not be shown.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    version: str
+    sha256: str
+    n_pairs: int
+    cluster: str
+    labels_by: str = "people"
+    labels: dict[str, KnownLabel]
+    licence: str = "unknown"
+    citation: str = ""
+    frames: str = ""
+
+
+class KnownBenchmarks(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    schema_name: Literal["rewardbench.known-benchmarks/1"] = Field(default=SCHEMA, alias="schema")
+    benchmarks: list[KnownBenchmark]
+
+
+def labels_digest(rows: Iterable[tuple[str, str, int]]) -> str:
+    """SHA-256 over (pair id, cluster, human label) in the benchmark's order, one JSON list a line."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update((json.dumps(list(row), ensure_ascii=True) + "\n").encode())
+    return digest.hexdigest()
+
+
+def fingerprint(
+    name_or_path: str,
+    *,
+    labels: Sequence[str] | None = None,
+    label_format: str = "plain",
+    cluster: str = "prompt",
+    licence: str = "unknown",
+    citation: str = "",
+    frames: bool = False,
+) -> KnownBenchmark:
+    """The fingerprint of a benchmark that is at hand.
+
+    Raises:
+        InputError: if it cannot be loaded, or has no such label or column.
+    """
+    from rewardbench.benchmark import load_benchmark
+    from rewardbench.evaluation import cluster_column, clusters_of
+
+    benchmark = load_benchmark(name_or_path, labels=labels, label_format=label_format)
+    column = cluster_column(benchmark, cluster)
+    clusters = clusters_of(benchmark, column, [])
+    found = {}
+    for label in benchmark.labels:
+        rows = [
+            (c.pair_id, group, c.labels[label])
+            for c, group in zip(benchmark.comparisons, clusters, strict=True)
+            if label in c.labels
+        ]
+        found[label] = KnownLabel(n=len(rows), sha256=labels_digest(rows))
+    return KnownBenchmark(
+        name=benchmark.name,
+        version=benchmark.version,
+        sha256=benchmark.sha256,
+        n_pairs=len(benchmark.comparisons),
+        cluster=column,
+        labels_by=benchmark.labels_by,
+        labels=found,
+        licence=licence,
+        citation=citation,
+        frames=name_or_path if frames else "",
+    )
+
+
+def known_benchmarks(board: Path | None = None, more: Iterable[KnownBenchmark] = ()) -> dict[str, KnownBenchmark]:
+    """Known benchmarks by the SHA-256 of their source: the embedded ones, the board's, and ``more``.
+
+    Raises:
+        InputError: if the board's file is not such a file.
+    """
+    found = {one.sha256: one for one in _read(EMBEDDED)}
+    if board is not None and (board / FILE_NAME).exists():
+        found |= {one.sha256: one for one in _read(board / FILE_NAME)}
+    return found | {one.sha256: one for one in more}
+
+
+def admit(board: Path, benchmark: KnownBenchmark) -> Path:
+    """Write a benchmark into the board's list, in place of an earlier entry for the same source.
+
+    Raises:
+        InputError: if the list cannot be read or written.
+    """
+    from rewardbench.runfolder import write_text
+
+    path = board / FILE_NAME
+    others = [one for one in (_read(path) if path.exists() else []) if one.sha256 != benchmark.sha256]
+    listed = sorted([*others, benchmark], key=lambda one: (one.name, one.version, one.sha256))
+    value: Any = KnownBenchmarks(benchmarks=listed).model_dump(by_alias=True)
+    board.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def _read(path: Path) -> list[KnownBenchmark]:
+    try:
+        value = read_json(path.read_bytes(), str(path))
+        if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+            raise InputError(f"{path} is not a list of benchmarks as this version reads it ({SCHEMA})")
+        return KnownBenchmarks.model_validate(value).benchmarks
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path} does not follow {SCHEMA}: {where}: {first['msg']}") from None
+    except ValueError as error:
+        raise InputError(str(error)) from None
