@@ -24,6 +24,7 @@ _MODULES = (
     "errors",
     "fetching",
     "metrics",
+    "probing",
     "registry",
     "report",
     "results",

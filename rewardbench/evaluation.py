@@ -80,7 +80,8 @@ def pick_rows(
 
     With ``score_map`` every mapping is used for each plugin that has the score. Without, a label is answered as the
     benchmark's card says for this plugin, else by the score of its own name (or alias), else by the plugin's declared
-    ``default_score``; a plugin that answers no label is refused. Mappings that mean the same label and score (twice the same, or an alias) give one row.
+    ``default_score``; a plugin that answers no label is refused. Mappings that mean the same
+    label and score (twice the same, or an alias) give one row.
 
     Raises:
         InputError: a label or score that does not exist, or a plugin without any label to answer.

@@ -77,8 +77,6 @@ def prepare(
     network = family.transformer
     if engine == "fsdp2":
         _set_up_fsdp2(accelerator, family, recipe)
-        if recipe.precision != "no":
-            _compute_in_autocast(network, accelerator)
     elif engine == "deepspeed":
         # Clipping is the engine's own. Its steps of accumulation stay at 1, because it would divide losses by them that
         # are weighed already; where a step ends it is told at every backward.
@@ -88,8 +86,18 @@ def prepare(
         config["train_batch_size"] = recipe.batch_size
         config["gradient_clipping"] = recipe.max_grad_norm
         config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] = False
+    if engine != "plain" and recipe.precision == "bf16":
+        _compute_in_autocast(network, accelerator.device.type)
     prepared: tuple[Any, Any] = accelerator.prepare(network, optimizer)
+    if engine == "fsdp2":
+        network.register_forward_hook(_settle_without_gradients)
     return prepared
+
+
+def _settle_without_gradients(module: nn.Module, *rest: Any) -> None:
+    """Families ask the network's parameters for their precision, which is another one while they are gathered."""
+    if not torch.is_grad_enabled():
+        settle(module)
 
 
 def _set_up_fsdp2(accelerator: Any, family: VideoFamily, recipe: Recipe) -> None:
@@ -118,25 +126,33 @@ def _by_class() -> Any:
     return transformer_auto_wrap_policy
 
 
-def _compute_in_autocast(network: nn.Module, accelerator: Any) -> None:
-    """As accelerate does for every engine but this one."""
+def _compute_in_autocast(network: nn.Module, device: str) -> None:
+    """As accelerate does for every engine but these."""
     forward = network.forward
 
     def autocast_forward(self: nn.Module, *arguments: Any, **named: Any) -> Any:
-        with accelerator.autocast():
+        with torch.autocast(device, dtype=torch.bfloat16):
             return forward(*arguments, **named)
 
     network.forward = MethodType(autocast_forward, network)
 
 
 def prepare_copy(copy: nn.Module, accelerator: Any, engine: str, recipe: Recipe) -> None:
-    """A frozen copy of the network: sharded alike (FSDP2), or whole in the precision of the policy (DeepSpeed)."""
+    """A frozen copy of the network: sharded alike (FSDP2), or whole in the precision of the policy (DeepSpeed).
+
+    It is asked as the policy is, so that both round alike.
+    """
+    if engine == "plain":
+        return
+    if recipe.precision == "bf16":
+        _compute_in_autocast(copy, accelerator.device.type)
+        if engine == "deepspeed":
+            copy.to(torch.bfloat16)
     if engine == "fsdp2":
         from accelerate.utils.fsdp_utils import fsdp2_prepare_model
 
         fsdp2_prepare_model(accelerator, copy)
-    elif engine == "deepspeed" and recipe.precision == "bf16":
-        copy.to(torch.bfloat16)
+        copy.register_forward_hook(_settle_without_gradients)
 
 
 def is_sharded(network: nn.Module) -> bool:

@@ -93,11 +93,11 @@ class Trainer:
         )
         if recipe.cache_reference and self.reference is not None:  # before it learns, and before it is shared out
             self._reference_identity = identity_of(self.reference, recipe, self.pairs, cache)
-        if self.reference is not None:
-            self.reference.prepare(self.accelerator, self.engine, recipe)
         self.network, self.optimizer = engines.prepare(
             self.accelerator, self.engine, family, recipe, optimizer, self._share
         )
+        if self.reference is not None:  # after the policy, whose way of sharding it follows
+            self.reference.prepare(self.accelerator, self.engine, recipe)
         self.step = self._overflows = 0
         self.phases = Phases(self.accelerator.device)
         self._reference_errors: dict[tuple[str, int], Tensor] = {}

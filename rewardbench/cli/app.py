@@ -18,6 +18,7 @@ from rewardbench.cli import (
     compare,
     doctor,
     environments,
+    label,
     leaderboard,
     nameclash,
     output,
@@ -64,6 +65,7 @@ app.command("reproduce", short_help="Compute a published row again: paper, ours,
 app.command("train", short_help="Train a reward model on preferences or ratings.")(train.train)
 app.command("align", short_help="Make a video generator better by a reward plugin.")(align.align)
 app.command("probe", short_help="What a reward model reacts to, and what it should ignore.")(probe.probe)
+app.command("label", short_help="Label your own pairs of clips on a local page.")(label.label)
 app.command("doctor", short_help="Is this install giving a model's own numbers?")(doctor.doctor)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(benchmarks.app, name="benchmarks")
@@ -103,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _invoke(words)
         output.flush()
     except KeyboardInterrupt:
-        resumes = "; the same command goes on where it stopped" if words[:1] in (["run"], ["align"]) else ""
+        resumes = "; the same command goes on where it stopped" if words[:1] in (["run"], ["align"], ["probe"]) else ""
         output.error_line(f"{PROGRAM}: interrupted{resumes}")
         return EXIT_INTERRUPTED
     except Exception as error:  # the last line of defence: whatever it is becomes one sentence

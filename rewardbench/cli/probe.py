@@ -12,7 +12,7 @@ from rewardbench.cli.progress import terminal_progress
 from rewardbench.errors import InputError
 
 if TYPE_CHECKING:
-    from rewardbench.probing.probe import ProbeOutcome
+    from rewardbench.probing.probes import ProbeOutcome
     from rewardbench.probing.record import ProbeCell, ProbeRecord
 
 MOST_FAILURES = 10
@@ -78,7 +78,7 @@ def probe(
     meanings = dict(options.split_pairs("--meaning", meaning, "DIM=MEANING"))
 
     from rewardbench.clip_tables import read_clip_table
-    from rewardbench.probing.probe import probe as run_probe
+    from rewardbench.probing.probes import probe as run_probe
     from rewardbench.probing.settings import ProbeOptions
     from rewardbench.probing.sources import clips_of_folder
 

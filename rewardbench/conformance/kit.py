@@ -28,7 +28,8 @@ from rewardbench.conformance.session import Limits, Sessions
 from rewardbench.conformance.subject import RewardSubject
 from rewardbench.doctor.references import Reference
 from rewardbench.errors import InputError
-from rewardbench.registry import load_registry
+from rewardbench.jobs import DTYPES
+from rewardbench.registry import load_registry, nearest, resolve_spec
 from rewardbench.scoring.plan import Job
 from rewardbench.scoring.progress import Progress, Silent
 
@@ -127,10 +128,17 @@ def examine(
         clips: made before; None: made now in a temporary folder.
 
     Raises:
-        InputError: nothing is called so, or weights or options cannot be used.
+        InputError: nothing is called so, or weights, options, precision or seed cannot be used.
+        PluginError: there is no such preset.
     """
     request = Request(name, dict(weights or {}), dict(options or {}), seed, limits or Limits())
+    if request.limits.dtype not in (None, *DTYPES):
+        raise InputError(f"unknown precision --dtype {request.limits.dtype}{nearest(request.limits.dtype, DTYPES)}")
+    if seed < 0:
+        raise InputError(f"--seed {seed} is negative; give 0 or more")
     entries = find_entry_points(request.plain)
+    if ":" in name:
+        resolve_spec(name)
     progress = progress or Silent()
     outcome = Outcome(Examination(name))
     with tempfile.TemporaryDirectory(prefix="rewardbench-check-") as folder:

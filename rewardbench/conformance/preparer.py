@@ -1,7 +1,7 @@
 """A decode process that also says whether ``prepare`` refused a clip on purpose.
 
-``python -m rewardbench.conformance.preparer FD`` answers as ``rewardbench.scoring.decode_worker`` does; an answer with a
-failure carries ``traceback``, so that a plugin's own sentence can be told from an error that escaped a library.
+``python -m rewardbench.conformance.preparer FD`` answers as ``rewardbench.scoring.decode_worker`` does; an answer with
+a failure carries ``traceback``, so that a plugin's own sentence can be told from an error that escaped a library.
 """
 
 from __future__ import annotations

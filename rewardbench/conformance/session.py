@@ -57,8 +57,8 @@ class Refused(Exception):  # noqa: N818 (an answer too)
     def is_meant_by(self, package: str) -> bool:
         """Whether ``package`` said on purpose why it cannot: by a ``raise ValueError`` of its own.
 
-        A library's ValueError that escapes (shapes that do not fit) looks the same to a user but is no sentence. Without
-        a traceback the host itself refused: the clip cannot be decoded.
+        A library's ValueError that escapes (shapes that do not fit) looks the same to a user but is no sentence.
+        Without a traceback the host itself refused: the clip cannot be decoded.
         """
         if not self._trace:
             return self.kind == "ValueError"

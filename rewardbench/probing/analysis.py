@@ -13,6 +13,7 @@ from rewardbench.probing import statistics
 from rewardbench.probing.expectations import Expectation, expected
 from rewardbench.probing.record import ProbeCell, ProbeDimension, ProbeResponse
 from rewardbench.probing.treatments import Treatment
+from rewardbench_plugin.card import Dimension
 from rewardbench_plugin.clip import Clip
 
 Floats = NDArray[np.float64]
@@ -40,19 +41,22 @@ def column(rows: Sequence[Scores | None], dimension: str) -> Floats:
 
 
 def describe_dimensions(
-    names: Sequence[str], rows: Sequence[Scores | None], meanings: Mapping[str, str | None], higher: Mapping[str, bool]
+    cards: Sequence[Dimension], rows: Sequence[Scores | None], meanings: Mapping[str, str | None]
 ) -> list[ProbeDimension]:
-    """What is known of each dimension, and its unit: the spread of the working copies' scores."""
+    """What is known of each dimension, and its unit (:func:`rewardbench.probing.statistics.unit_of`)."""
     found = []
-    for name in names:
+    for card in cards:
+        name = card.name
         scores = column(rows, name)
         known = scores[~np.isnan(scores)]
+        spread = statistics.spread_between(scores)
         found.append(
             ProbeDimension(
                 name=name,
                 meaning=meanings[name],
-                higher_is_better=higher[name],
-                unit=statistics.spread_between(scores),
+                higher_is_better=card.higher_is_better,
+                spread=spread,
+                unit=statistics.unit_of(spread, card.low, card.high, len(known)),
                 n=len(known),
                 n_abstained=sum(row is not None for row in rows) - len(known),
                 mean=float(known.mean()) if len(known) else None,

@@ -41,6 +41,12 @@ def _on_dimensions(record: ProbeRecord) -> list[str]:
     if silent:
         said.append(f"The model abstains on every clip in {', '.join(silent)}.")
     said += [f"The model abstains on {d.n_abstained} of {d.n + d.n_abstained} clips in {d.name}." for d in some]
+    floored = [d for d in record.dimensions if not record.is_judge and d.n > 1 and (d.spread or 0.0) < (d.unit or 0.0)]
+    if floored:
+        said.append(
+            f"These clips score nearly alike in {', '.join(d.name for d in floored)}: their spread is below 1 % of the "
+            "declared range, which is the unit there instead."
+        )
     alike = [d.name for d in record.dimensions if not record.is_judge and d.n > 1 and d.unit == 0]
     if alike:
         said.append(
@@ -67,5 +73,5 @@ def _on_clips(record: ProbeRecord) -> list[str]:
             f"scaled to {record.settings.short_side} pixels on the short side; “against the file” shows what that did."
         )
     if clips.n_failed:
-        said.append(f"{clips.n_failed} clips could not be used; see the failures.")
+        said.append(f"{clips.n_failed} clip{'s' if clips.n_failed > 1 else ''} could not be used; see the failures.")
     return said

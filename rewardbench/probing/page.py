@@ -186,7 +186,7 @@ def summary(record: ProbeRecord) -> list[str]:
         ("as expected", "Answers as it should"),
         ("likely", "Likely answers as it should"),
         ("moves", "Moves though it should not"),
-        ("doubtful", "Doubtful"),
+        ("doubtful", "Doubtful, may do what it should not"),
         ("wrong way", "Rises where it should fall"),
         ("blind", "Blind"),
     ):

@@ -27,13 +27,14 @@ class _Record(BaseModel):
 class ProbeDimension(_Record):
     """One score of the model; ``meaning`` is null where its name says nothing to us, and little is then expected.
 
-    ``unit`` is what an effect of 1 is in the model's own units: the standard deviation of the working copies' scores
-    between clips (1 for judges); 0 where all clips score alike.
+    ``spread`` is the standard deviation of the working copies' scores between clips. ``unit`` is what an effect of 1 is
+    in the model's own units: the spread, but at least 1 % of the declared range (1 for judges); 0 where it is unknown.
     """
 
     name: str
     meaning: str | None = None
     higher_is_better: bool = True
+    spread: Number = None
     unit: Number = None
     n: int = 0
     n_abstained: int = 0

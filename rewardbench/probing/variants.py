@@ -14,8 +14,8 @@ from rewardbench.probing.treatments import BY_NAME
 from rewardbench.synth.degradations import degrade
 
 REFERENCE_CRF = 10
-"""Working copies and their treated forms alike. On a drawn clip of 256 x 256 the mean error is 0.6 grey levels, so that
-what a treatment changes is the treatment; lossless files are six times as large."""
+"""Working copies and their treated forms alike, so that encoding is no part of what a treatment changes. On a drawn
+clip of 256 x 256 the mean error is 1.6 grey levels; a lossless file is 4.7 times as large."""
 WEBM_CRF = 10
 REMUXED = ("mkv", "mov")
 

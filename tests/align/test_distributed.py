@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import subprocess
 import sys
@@ -165,6 +166,15 @@ def test_a_network_shared_out_by_fsdp2_goes_on_where_it_stopped(
     rest = run(2, *given, tmp_path / "parts", SHARDED[name], steps=5, engine="fsdp2")
     for key, value in whole.items():
         assert torch.equal(value, rest[key]), key
+
+
+@pytest.mark.system
+def test_under_fsdp2_in_bfloat16_policy_and_reference_round_alike(tmp_path, tiny_toy, toy_samples, toy_rewards) -> None:
+    changes = SHARDED["frozen_copy"] | {"precision": "bf16"}
+    run(2, tiny_toy, toy_samples, toy_rewards, tmp_path / "two", changes, engine="fsdp2")
+    first = read_log(tmp_path / "two" / "train")[0]
+    assert first["loss"] == pytest.approx(math.log(2), abs=1e-6)  # nothing is learnt yet: they are one network
+    assert first["error_win"] == first["error_win_reference"]
 
 
 @pytest.mark.system

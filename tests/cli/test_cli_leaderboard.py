@@ -48,10 +48,14 @@ def test_from_a_run_to_a_site(board: Path, capsys: pytest.CaptureFixture[str]) -
     assert said["page"] == str(board / "site" / "index.html")
     assert len(said["bundles"]) == 1
     names = sorted(path.name for path in (board / "site").iterdir())
-    assert names == ["bundles", "index.html", "leaderboard.csv", "leaderboard.json", "votes.html"]
+    assert names == ["bundles", "index.html", "leaderboard.csv", "leaderboard.json", "published.html", "votes.html"]
     data = json.loads((board / "site" / "leaderboard.json").read_text())
     assert [d["label"] for d in data["benchmarks"][0]["dimensions"]] == ["VQ", "TA"]
     assert data["benchmarks"][0]["licence"] == "CC-BY-4.0"
+    prompts = [pair["prompt"] for d in data["benchmarks"][0]["dimensions"] for pair in d["pairs"]]
+    assert all("<script>alert" in prompt for prompt in prompts), "the prompts are hostile, and shown as they are"
+    for page in (board / "site").glob("*.html"):
+        assert "<script>alert" not in page.read_text(encoding="utf-8")
 
 
 def test_a_refused_bundle_is_exit_code_1_with_its_faults(
@@ -156,7 +160,8 @@ def test_wrong_words_are_one_sentence(scores_run: Path, tmp_path: Path, capsys: 
 def test_help_imports_nothing_heavy(environment: dict[str, str]) -> None:
     code = (
         "import sys; from rewardbench.cli import main; main(['leaderboard', '--help']);"
-        "print([m for m in ('torch', 'pandas', 'pyarrow', 'pydantic', 'jinja2', 'huggingface_hub') if m in sys.modules])"
+        "heavy = ('torch', 'pandas', 'pyarrow', 'pydantic', 'jinja2', 'huggingface_hub');"
+        "print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

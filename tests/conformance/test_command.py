@@ -69,6 +69,50 @@ def test_a_plugin_that_hangs_is_ended_and_named(package, capsys) -> None:
     assert re.search(r"failed  answers: .*no answer within 1 s", capsys.readouterr().out)
 
 
+REFUSES = "raise ValueError(\n            'the clip has one frame')"
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        (
+            ("        pixels =", f"        if len(frames[FRAMES].rgb) < 2:\n            {REFUSES}\n        pixels ="),
+            "passed",
+        ),
+        (
+            (
+                "        notes =",
+                f"        if min(i.data['frames'] for i in batch) < 2:\n            {REFUSES}\n        notes =",
+            ),
+            "passed",
+        ),
+        (
+            (
+                "        pixels =",
+                "        np.stack([np.ones(2), np.ones(min(len(frames[FRAMES].rgb), 2))])\n        pixels =",
+            ),
+            "failed",
+        ),
+        (
+            ("        notes =", "        int('x' if min(i.data['frames'] for i in batch) < 2 else 1)\n        notes ="),
+            "failed",
+        ),
+    ],
+    ids=["prepare refuses", "score refuses", "numpy refuses", "int refuses"],
+)
+def test_a_sentence_of_the_plugin_is_told_from_an_error_of_a_library(change, status, package, clips) -> None:
+    count = (
+        '"contrast": np.array(pixels.std())',
+        '"contrast": np.array(pixels.std()), "frames": np.array(len(pixels))',
+    )
+    found = examine(package("reward", change, count), clips=clips).found
+    assert found.of("one-frame").status == status, found.of("one-frame").seen
+    assert {f.check for f in found.faults} == ({"one-frame"} if status == "failed" else set())
+    if status == "passed":
+        assert "refused" in found.of("one-frame").seen
+        assert "the clip has one frame" in found.of("one-frame").seen
+
+
 def test_one_package_may_register_several_kinds(package, clips) -> None:
     name = package(
         "reward",
@@ -89,7 +133,6 @@ def test_names_of_checks_are_unique_and_say_what_they_want() -> None:
     assert all(checks[c.name] is c for one in all_checks().values() for c in one)
     for check in checks.values():
         assert re.fullmatch(r"[a-z]+(-[a-z]+)*", check.name)
-        assert check.wants[0].isupper()
         assert check.wants.endswith(".")
         assert set(check.needs) <= set(checks)
 

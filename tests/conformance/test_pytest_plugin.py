@@ -55,7 +55,8 @@ def test_each_check_is_a_test_of_its_own(package, folder, tmp_path) -> None:
         site=tmp_path / "site",
     )
     assert "PASSED test_it.py::test_conformance[dtype]" in said
-    assert "FAILED test_it.py::test_conformance[range] - Failed: walk.mp4: brightness is 1." in said
+    assert "FAILED test_it.py::test_conformance[range]" in said
+    assert "walk.mp4: brightness is 1." in said
     assert "do: declare the range the model really has" in said
     assert "SKIPPED" in said  # recorded-scores
     failed = [line for line in said.splitlines() if line.startswith("FAILED")]

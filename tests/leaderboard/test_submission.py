@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewardbench.errors import InputError
@@ -76,6 +76,7 @@ def test_a_bundles_name_says_what_it_holds(scores_run: Path) -> None:
     assert name == "votes--scores--ed7002b4.zip", "the digits are those of sha256sum of 'content'"
 
 
+@settings(deadline=None)
 @given(st.permutations(range(12)), st.lists(st.lists(st.booleans(), min_size=12, max_size=12), min_size=1, max_size=4))
 def test_merged_order_agrees_with_every_part(truth: list[int], kept: list[list[bool]]) -> None:
     """Parts are taken from one true order; what comes back keeps each of them."""

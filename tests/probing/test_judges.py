@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rewardbench.probing.probe import probe
+from rewardbench.probing.probes import probe
 from rewardbench.probing.settings import ProbeOptions
 from rewardbench_plugin import Clip
 

@@ -13,7 +13,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from rewardbench.errors import ClipError, InputError
-from rewardbench.probing.probe import ProbeOutcome, probe
+from rewardbench.probing.probes import ProbeOutcome, probe
 from rewardbench.probing.record import ProbeCell, read_probe
 from rewardbench.probing.settings import ProbeOptions
 from rewardbench.scoring.progress import Silent

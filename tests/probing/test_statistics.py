@@ -23,6 +23,7 @@ from rewardbench.probing.statistics import (
     smallest_p,
     spearman,
     spread_between,
+    unit_of,
     verdict,
 )
 
@@ -124,6 +125,13 @@ def test_changes_up_and_down_are_typical_though_their_mean_is_nothing() -> None:
 def test_the_spread_of_one_clip_or_none_is_nothing() -> None:
     assert spread_between(np.array([3.0, np.nan])) == 0.0
     assert spread_between(np.array([1.0, np.nan, 4.0])) == pytest.approx(np.std([1, 4], ddof=1))
+
+
+def test_the_unit_is_the_spread_but_at_least_a_hundredth_of_the_declared_range() -> None:
+    assert unit_of(0.3, 0.0, 1.0, 5) == 0.3
+    assert unit_of(0.001, -1.0, 1.0, 5) == 0.02
+    assert unit_of(0.001, 0.0, math.inf, 5) == 0.001
+    assert unit_of(0.0, 0.0, 1.0, 1) == 0.0, "one clip has changes in the model's own units"
 
 
 def test_without_a_spread_effects_are_unknown_unless_nothing_changed() -> None:

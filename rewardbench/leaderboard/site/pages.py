@@ -23,7 +23,7 @@ from rewardbench.errors import InputError
 from rewardbench.leaderboard.board import LEAST_RANKED_COVERAGE, Board
 from rewardbench.leaderboard.site.matrix import ProbeView
 from rewardbench.leaderboard.site.pictures import write_frames
-from rewardbench.leaderboard.site.tables import Published, board_csv, board_json, published_benchmarks
+from rewardbench.leaderboard.site.tables import Published, board_csv, board_json, literature, published_benchmarks
 from rewardbench.leaderboard.submission import plain_name
 from rewardbench.report import notation
 
@@ -108,12 +108,12 @@ def _write(
             "benchmark.html.j2",
             data=data,
             benchmark=benchmark,
-            literature=[part for table in published if (part := table.of(benchmark.name)).rows],
+            literature=literature(table.of(benchmark.name) for table in published),
             least_coverage=LEAST_RANKED_COVERAGE,
             **common,
         )
     if common["has_published"]:
-        _page(site / "published.html", "published.html.j2", tables=published, **common)
+        _page(site / "published.html", "published.html.j2", literature=literature(published), **common)
     if probes:
         _page(site / "probes.html", "probes.html.j2", probes=probes, **common)
 

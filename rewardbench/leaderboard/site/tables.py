@@ -36,8 +36,19 @@ COLUMNS = (
     *("code_licence", "weights_licence", "training_data", "bundle", "bundle_sha256"),
 )
 NEEDED = ("benchmark", "model", "source")
+FACTS = ("benchmark", "source", "protocol", "unit", "tie_rule")
 NOT_SHOWN = ("row",)
 """Names a line for ``rewardbench reproduce``; says nothing to a reader."""
+
+
+@dataclass(frozen=True)
+class Literature:
+    """Published numbers of one source and protocol: ``facts`` hold for all of them, ``rows`` differ in ``columns``."""
+
+    benchmark: str
+    facts: tuple[tuple[str, str], ...]
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,28 @@ class Published:
         """The rows of one benchmark, its name taken without case and punctuation."""
         wanted = _bare(benchmark)
         return Published(self.file, self.columns, tuple(row for row in self.rows if _bare(row["benchmark"]) == wanted))
+
+
+def literature(tables: Iterable[Published]) -> list[Literature]:
+    """Published numbers by benchmark, source and protocol; what all of a group share is said once."""
+    groups: dict[tuple[str, ...], tuple[tuple[str, ...], list[Mapping[str, str]]]] = {}
+    for table in tables:
+        for row in table.rows:
+            key = tuple(row.get(name, "") for name in ("benchmark", "source", "protocol"))
+            groups.setdefault(key, (table.columns, []))[1].append(row)
+    found = []
+    for (benchmark, *_), (columns, rows) in groups.items():
+        values = {name: list(dict.fromkeys(row.get(name, "") for row in rows)) for name in columns}
+        shared = [name for name in columns if len(values[name]) == 1 and (len(rows) > 1 or name in FACTS)]
+        facts = [(_spoken(name), values[name][0]) for name in shared if name != "benchmark" and values[name][0]]
+        differ = [name for name in columns if name not in shared]
+        cells = tuple(tuple(row.get(name, "") for name in differ) for row in rows)
+        found.append(Literature(benchmark, tuple(facts), tuple(map(_spoken, differ)), cells))
+    return found
+
+
+def _spoken(column: str) -> str:
+    return column.replace("_", " ")
 
 
 def board_json(board: Board) -> str:

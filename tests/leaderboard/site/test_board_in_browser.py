@@ -158,7 +158,7 @@ def python_test(board: Any, label: str, first: str, second: str) -> Any:
     for cluster, size in enumerate(dimension.cluster_sizes):
         for values, row in ((a, rows[first]), (b, rows[second])):
             right = row.right[cluster]
-            values += [1.0] * right + [0.0] * (size - right)
+            values.extend([1.0] * right + [0.0] * (size - right))
         groups += [str(cluster)] * size
     return paired_test(a, b, groups)
 

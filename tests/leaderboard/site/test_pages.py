@@ -19,7 +19,7 @@ from rewardbench.errors import InputError
 from rewardbench.leaderboard.site import write_site
 from rewardbench.leaderboard.site.matrix import Cell, MatrixRow, ProbeView
 from rewardbench.leaderboard.site.pages import embedded, page_names
-from rewardbench.leaderboard.site.tables import COLUMNS, Published, board_csv, harmless, read_published
+from rewardbench.leaderboard.site.tables import COLUMNS, Published, board_csv, harmless, literature, read_published
 
 
 class Elements(html.parser.HTMLParser):
@@ -187,6 +187,23 @@ def test_published_numbers_are_read_as_printed_and_found_by_benchmark(tmp_path: 
     (tmp_path / "q.csv").write_text("benchmark,model\na,b\n")
     with pytest.raises(InputError, match="q.csv has no column 'source'"):
         read_published(tmp_path)
+
+
+def test_what_all_numbers_of_a_source_share_is_said_once() -> None:
+    columns = ("benchmark", "model", "value", "unit", "source", "protocol", "note")
+    rows = [
+        dict(zip(columns, cells, strict=True))
+        for cells in (
+            ("votes", "X", "61.26", "percent", "paper 1", "all pairs", ""),
+            ("votes", "Y", "50.00", "percent", "paper 1", "all pairs", ""),
+            ("votes", "X", "60.00", "percent", "paper 2", "all pairs", "second-hand"),
+        )
+    ]
+    one, two = literature([Published("p.csv", columns, tuple(rows))])
+    assert one.facts == (("unit", "percent"), ("source", "paper 1"), ("protocol", "all pairs"))
+    assert (one.columns, one.rows) == (("model", "value"), (("X", "61.26"), ("Y", "50.00")))
+    assert two.columns == ("model", "value", "note")
+    assert two.rows == (("X", "60.00", "second-hand"),)
 
 
 def test_published_numbers_stand_apart_and_outside_the_ranking(site: Path) -> None:

@@ -29,6 +29,7 @@ from rewardbench.runfolder import STORE_FILE, open_folder, plugin_record, proven
 from rewardbench.scoring.plan import Job, check_inputs
 from rewardbench.scoring.progress import Progress, Silent
 from rewardbench.scoring.store import ScoreStore
+from rewardbench_plugin.card import Dimension
 
 RECORD_FILE, TABLE_FILE, PAGE_FILE = "probe.json", "probe.csv", "report.html"
 SOME_FAILED = 3
@@ -119,9 +120,9 @@ def _record(
     known = {name: expectations.meaning(name, options.meanings) for name in session.names}
     if job.is_judge:
         known = {JUDGED: options.meanings.get(JUDGED, expectations.OVERALL)}
-    higher = dict.fromkeys(session.names, True) | {d.name: d.higher_is_better for d in job.model.card.dimensions}
     base = [session.base[source.number] for source in sources]
-    dimensions = analysis.describe_dimensions(session.names, base, known, higher)
+    cards = [Dimension(JUDGED)] if job.is_judge else [job.model.card.dimension(name) for name in session.names]
+    dimensions = analysis.describe_dimensions(cards, base, known)
     margin = statistics.MARGIN
     if job.is_judge:
         margin = statistics.JUDGE_MARGIN
@@ -130,7 +131,11 @@ def _record(
     cells = analysis.make_cells(points, dimensions, uses_image=uses_image, margin=margin, seed=options.seed)
     done = {cell.treatment for cell in cells}
     cost = session.cost()
-    unit = "probability" if job.is_judge else "standard deviations of the working copies’ scores between clips"
+    unit = (
+        "probability"
+        if job.is_judge
+        else "standard deviations of the working copies’ scores between clips (at least 1 % of the declared range)"
+    )
     rule = statistics.RULE.format(unit=unit, margin=margin, alpha=statistics.ALPHA, fewest=statistics.FEWEST_CLIPS)
     record = ProbeRecord(
         plugin=plugin_record(job),
