@@ -127,9 +127,7 @@ def _dimension(score: str, dimensions: Sequence[str]) -> str | None:
     return name if name in dimensions else None
 
 
-def _answer(
-    label: str, plugin: str, benchmark: Benchmark, card: RewardCard, dimensions: Sequence[str]
-) -> str | None:
+def _answer(label: str, plugin: str, benchmark: Benchmark, card: RewardCard, dimensions: Sequence[str]) -> str | None:
     """What the benchmark's card says of this plugin; a score that was not asked for leaves the label unanswered."""
     said = benchmark.answers.get(plugin.partition(":")[0], {}).get(label)
     if said is None:

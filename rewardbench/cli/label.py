@@ -55,6 +55,8 @@ def label(
         read_settings(out)  # nothing is begun by an export
     if not source.exists():
         raise InputError(f"{source} does not exist; name a folder of clips or a table")
+    if source.resolve() == (out / "labels.csv").resolve():
+        raise InputError(f"--out {out}: the labels would be written over {source}; name another folder")
     read_label_pairs(source)  # a wrong source begins nothing either
     settings = open_settings(out, **given)
     pairs = read_label_pairs(source, limit=settings.limit, seed=settings.seed)
@@ -82,7 +84,7 @@ def _serve(
 
     from rewardbench.labelling.room import Room
     from rewardbench.labelling.server import LabelServer
-    from rewardbench.labelling.session import RATERS, read_answers
+    from rewardbench.labelling.session import all_answers
 
     room = Room(pairs, out, settings, rater)
     try:
@@ -98,7 +100,7 @@ def _serve(
                 output.error_line("")
     finally:
         room.close()
-    if any(read_answers(path)[1] for path in (out / RATERS).glob("*.jsonl")):
+    if any(all_answers(out).values()):
         return True
     output.error_line("rewardbench: nothing was answered, so no table is written")
     return False

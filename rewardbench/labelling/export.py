@@ -16,7 +16,7 @@ import numpy as np
 
 from rewardbench.errors import InputError
 from rewardbench.labelling.pairs import LabelPair
-from rewardbench.labelling.session import RATERS, Answer, read_answers
+from rewardbench.labelling.session import Answer, all_answers
 from rewardbench.labelling.settings import read_settings, write_whole
 from rewardbench.labelling.trials import combined, label_of
 from rewardbench.metrics.agreement import krippendorff_alpha, leave_one_out, majority
@@ -24,7 +24,7 @@ from rewardbench.metrics.inputs import FloatArray
 from rewardbench.video import content_hash
 
 SCHEMA = "rewardbench.label-agreement/1"
-PAIRS = "pairs.csv"
+TABLE = "labels.csv"
 AGREEMENT = "agreement.json"
 CLIPS = "clips"
 _WORDS = {1.0: "A", -1.0: "B", 0.0: "tie"}
@@ -88,7 +88,7 @@ class Exported:
 
 
 def export(pairs: Sequence[LabelPair], folder: Path) -> Exported:
-    """Write ``pairs.csv`` and ``agreement.json`` into a labelling folder from all raters' files.
+    """Write ``labels.csv`` and ``agreement.json`` into a labelling folder from all raters' files.
 
     A pair's label is what more than half of its raters say, else a tie; a rater who saw both orders says what both
     orders say, else a tie. Pairs without a label are left out. Clips that do not lie in ``folder`` are linked (or
@@ -98,14 +98,7 @@ def export(pairs: Sequence[LabelPair], folder: Path) -> Exported:
         InputError: nobody answered anything, a rater's file cannot be read, or two files name the same rater.
     """
     settings = read_settings(folder)
-    raters: dict[str, list[Answer]] = {}
-    for path in sorted((folder / RATERS).glob("*.jsonl")):
-        if b"\n" not in path.read_bytes():
-            continue  # begun and cut off before the first line stood
-        rater, answers = read_answers(path)
-        if rater in raters:
-            raise InputError(f"{path} names the rater {rater!r}, as another file does; keep one of them")
-        raters[rater] = answers
+    raters = all_answers(folder)
     by_id = {pair.pair_id: pair for pair in pairs}
     current = {rater: [one for one in answers if _belongs(one, by_id)] for rater, answers in raters.items()}
     current = {rater: answers for rater, answers in sorted(current.items()) if answers}
@@ -129,7 +122,7 @@ def export(pairs: Sequence[LabelPair], folder: Path) -> Exported:
                 },
             }
         )
-    table = folder / PAIRS
+    table = folder / TABLE
     write_whole(table, _csv(rows))
     summary = {
         "schema": SCHEMA,

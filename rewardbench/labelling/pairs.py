@@ -99,9 +99,9 @@ def _row_pair(source: Path, row: Mapping[str, str], number: int, sides: tuple[st
         row.get("prompt", ""),
         name_a,
         name_b,
-        Path(locate(source.parent, name_a, where)),
-        Path(locate(source.parent, name_b, where)),
-        Path(locate(source.parent, image, where)) if image else None,
+        _local(source.parent, name_a, where),
+        _local(source.parent, name_b, where),
+        _local(source.parent, image, where) if image else None,
         {k: v for k, v in row.items() if k not in dropped and not k.startswith("label_")},
     )
 
@@ -123,9 +123,9 @@ def _clip_pairs(source: Path) -> Iterator[LabelPair]:
                 prompt,
                 a.metadata["name"],
                 b.metadata["name"],
-                Path(a.video),
-                Path(b.video),
-                Path(image) if image else None,
+                _file(a.video, source),
+                _file(b.video, source),
+                _file(image, source) if image else None,
                 {"model_a": model_a, "model_b": model_b} if any(models) else {},
             )
 
@@ -153,9 +153,9 @@ def _folder_pairs(folder: Path) -> Iterator[LabelPair]:
                 prompt,
                 systems[a],
                 systems[b],
-                Path(locate(folder, systems[a], str(folder))),
-                Path(locate(folder, systems[b], str(folder))),
-                Path(locate(folder, image, str(folder / PROMPTS))) if image else None,
+                _local(folder, systems[a], str(folder)),
+                _local(folder, systems[b], str(folder)),
+                _local(folder, image, str(folder / PROMPTS)) if image else None,
                 {"model_a": a, "model_b": b, "item": stem},
             )
 
@@ -176,6 +176,16 @@ def _sides(one: T, other: T, first: str, second: str) -> tuple[T, T]:
     return (other, one) if draw("sides", *sorted((first, second))) % 2 else (one, other)
 
 
+def _local(folder: Path, name: str, where: str) -> Path:
+    return _file(locate(folder, name, where), where)
+
+
+def _file(location: str, where: object) -> Path:
+    if not os.path.isabs(location):  # `locate` leaves a URI as it is
+        raise InputError(f"{where}: {location} is no file on this machine; only local clips can be labelled")
+    return Path(location)
+
+
 def _check(pairs: Sequence[LabelPair], source: Path) -> None:
     seen: set[str] = set()
     for pair in pairs:
@@ -185,8 +195,6 @@ def _check(pairs: Sequence[LabelPair], source: Path) -> None:
             raise InputError(f"{source}: pair_id {pair.pair_id!r} stands twice; ids must be unique")
         seen.add(pair.pair_id)
     for file in _files(pairs):
-        if "://" in str(file) or ":/" in str(file).split(os.sep)[0]:
-            raise InputError(f"{source}: {file} is no file on this machine; only local clips can be labelled")
         if not file.is_file():
             raise InputError(f"{source}: the file {file} does not exist; bring it, or take its pairs out")
 

@@ -9,6 +9,8 @@ import json
 import math
 import re
 import secrets
+import sys
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any, BinaryIO
 
@@ -59,6 +61,8 @@ class LabelServer(http.server.ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that stops loading a clip in the middle is no error."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
 
 def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
@@ -81,6 +85,28 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     if first >= size:
         raise ValueError(header)
     return first, min(last, size - 1)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The body of a request: who, while question ``number`` is shown; a choice and its seconds for an answer."""
+
+    rater: str
+    number: int
+    choice: str
+    seconds: float | None
+
+    @classmethod
+    def read(cls, body: bytes) -> _Asked:
+        """Raises ValueError, KeyError, TypeError or AttributeError for anything but such a body."""
+        found = json.loads(body)
+        rater, number, seconds = found["rater"], found.get("number", -1), found.get("seconds")
+        if not isinstance(rater, str) or type(number) is not int:
+            raise TypeError(found)
+        if seconds is not None:
+            seconds = float(seconds)
+            seconds = seconds if math.isfinite(seconds) and 0 <= seconds < 1e6 else None
+        return cls(rater, number, str(found.get("choice")), seconds)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -108,39 +134,34 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         place = self._place()
         if place not in ("state", "answer", "undo"):
             return self._fail(404, "no such page")
-        try:
-            length = int(self.headers.get("Content-Length", ""))
-        except ValueError:
-            return self._fail(411, "the length is missing")
-        if not 0 <= length <= MAX_BODY:
-            return self._fail(413, "too much")
         if self.headers.get_content_type() != "application/json":  # what a foreign page cannot send unasked
             return self._fail(415, "send JSON")
+        length = self.headers.get("Content-Length", "")
+        if not (length.isascii() and length.isdigit()):
+            return self._fail(411, "the length is missing")
+        if len(length) > 9 or int(length) > MAX_BODY:
+            return self._fail(413, "too much")
         try:
-            asked = json.loads(self.rfile.read(length))
-            rater = asked["rater"]
-            if not isinstance(rater, str):
-                raise TypeError
-            number, choice, seconds = asked.get("number"), asked.get("choice"), _seconds(asked.get("seconds"))
-            if place != "state" and type(number) is not int:
-                raise TypeError
+            asked = _Asked.read(self.rfile.read(int(length)))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return self._fail(400, "not understood")
+        return self._json(*self._do(place, asked))
+
+    def _do(self, place: str, asked: _Asked) -> tuple[int, dict[str, Any]]:
+        """Status and answer of what the page asked for."""
         room = self.server.room
         try:
             if place == "state":
-                answer = room.state(rater)
-            elif place == "undo":
-                answer = room.undo(rater, number)
-            else:
-                answer = room.answer(rater, number, str(choice), seconds)
+                return 200, room.state(asked.rater)
+            if place == "undo":
+                return 200, room.undo(asked.rater, asked.number)
+            return 200, room.answer(asked.rater, asked.number, asked.choice, asked.seconds)
         except OutOfDateError:
-            return self._json(409, {"error": "answered already", "state": room.state(rater)})
+            return 409, {"error": "answered already", "state": room.state(asked.rater)}
         except InputError as error:
-            return self._json(400, {"error": str(error)})
+            return 400, {"error": str(error)}
         except OSError as error:
-            return self._json(500, {"error": f"the answer could not be written: {error.strerror or error}"})
-        return self._json(200, answer)
+            return 500, {"error": f"the answer could not be written: {error.strerror or error}"}
 
     def _place(self) -> str | None:
         """The path behind the token; None where the token or the host is another (a name that points at us)."""
@@ -219,10 +240,3 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Referrer-Policy", "no-referrer")
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
-
-
-def _seconds(value: Any) -> float | None:
-    if value is None:
-        return None
-    number = float(value)
-    return number if math.isfinite(number) and 0 <= number < 1e6 else None

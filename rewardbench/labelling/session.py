@@ -71,6 +71,23 @@ def read_answers(path: Path) -> tuple[str, list[Answer]]:
     return _replay(data[: data.rfind(b"\n") + 1], path)
 
 
+def all_answers(folder: Path) -> dict[str, list[Answer]]:
+    """Everybody's answers in a labelling folder, by rater.
+
+    Raises:
+        InputError: a file cannot be read, or two name the same rater.
+    """
+    raters: dict[str, list[Answer]] = {}
+    for path in sorted((folder / RATERS).glob("*.jsonl")):
+        if b"\n" not in path.read_bytes():
+            continue  # begun, and cut off before its first line stood
+        rater, answers = read_answers(path)
+        if rater in raters:
+            raise InputError(f"{path} names the rater {rater!r}, as another file does; keep one of them")
+        raters[rater] = answers
+    return raters
+
+
 class Session:
     """A rater at work. Open it, ask `current`, give `answer` or `undo`; close it at the end.
 

@@ -64,8 +64,8 @@ def open_settings(
         for name, value in given.items():
             if getattr(begun, name) != value:
                 raise InputError(
-                    f"{folder} was begun with another {OPTIONS[name]} ({_said(getattr(begun, name))}): leave the option "
-                    "out to go on, or name another --out"
+                    f"{folder} was begun with another {OPTIONS[name]} ({_said(getattr(begun, name))}): leave the "
+                    "option out to go on, or name another --out"
                 )
         return begun
     settings = Settings(**given)

@@ -97,9 +97,7 @@ def write_package(
 
 def _check(name: str, licence: str) -> None:
     if not _NAME.fullmatch(name):
-        raise InputError(
-            f"{name!r} cannot name a plugin; use small letters, digits and hyphens, as in my-reward"
-        )
+        raise InputError(f"{name!r} cannot name a plugin; use small letters, digits and hyphens, as in my-reward")
     if name.startswith("rewardbench"):
         raise InputError(f"leave rewardbench out of the name {name!r}: the package becomes rewardbench-NAME by itself")
     registry = load_registry()

@@ -37,6 +37,8 @@ from rewardbench.cli.app import main
 from rewardbench.tables import read_table
 from rewardbench.video import probe
 
+pytestmark = pytest.mark.system
+
 TINY, TINY_LTX, TINY_HUNYUAN = (
     runpy.run_path(str(Path(__file__).with_name(f"{name}.py"))) for name in ("tiny", "tiny_ltx", "tiny_hunyuanvideo")
 )
