@@ -80,7 +80,7 @@ def test_two_orders_make_the_label_both_give_else_a_tie(labels: list[int | None]
     assert combined(labels) == one
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     cut=st.integers(0, 100_000), steps=st.lists(st.sampled_from(["first", "second", "tie", "skip", "undo"]), max_size=8)
 )

@@ -29,6 +29,7 @@ def test_the_wheel_holds_the_packages_and_what_they_need(installed: Any) -> None
     tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {
         "rewardbench",
+        "rewardbench_benchmarks",
         "rewardbench_plugin",
         *(f"rewardbench_{name.replace('-', '_')}" for name in BUILT_IN),
     }
