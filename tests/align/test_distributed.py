@@ -197,7 +197,6 @@ import sys
 from accelerate.state import PartialState
 from rewardbench.align.processes import from_main, on_main
 from rewardbench.errors import InputError
-from tests.align.conftest import load_toy
 
 process = PartialState(cpu=True)
 assert from_main(process, process.process_index) == 0
