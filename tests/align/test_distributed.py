@@ -208,6 +208,7 @@ try:
     on_main(process, work)
 except InputError as error:
     open(f"{sys.argv[1]}/{process.process_index}", "w").write(str(error))
+process.destroy_process_group()
 """
 
 
