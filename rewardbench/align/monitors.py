@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
+from rewardbench.metrics.paired import holm
+
 Scores = NDArray[np.float64]
 Paired = tuple[Scores, Scores]
 """Scores (P,) of base and of policy on the same prompts, higher is better; NaN abstains."""
@@ -145,15 +147,6 @@ def p_of_rise(gain: Scores) -> float:
     if error == 0:
         return float(gain[0] <= 0)
     return float(stdtr(len(gain) - 1, -float(gain.mean()) / error))
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, in the given order: comparing each to alpha keeps the level over all of them."""
-    adjusted, largest = [1.0] * len(p), 0.0
-    for rank, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
-        largest = max(largest, min(1.0, (len(p) - rank) * p[i]))
-        adjusted[i] = largest
-    return adjusted
 
 
 def movement(name: str, scores: Paired, alpha: float) -> Movement:

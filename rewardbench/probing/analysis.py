@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rewardbench.metrics.paired import holm
 from rewardbench.probing import statistics
 from rewardbench.probing.expectations import Expectation, expected
 from rewardbench.probing.record import ProbeCell, ProbeDimension, ProbeResponse
@@ -83,9 +84,9 @@ def make_cells(
             wanted = expected(point.treatment.name, point.level, dimension.meaning, uses_image=uses_image)
             changes.append((point, dimension, wanted, found))
     tested = [_is_tested(point, wanted, found) for point, _, wanted, found in changes]
-    corrected = statistics.holm(
+    corrected = holm(
         [found.p_for(what) if asked else math.nan for asked, (_, _, what, found) in zip(tested, changes, strict=True)]
-    )
+    ).tolist()
     cells = []
     for (point, dimension, wanted, found), p_holm in zip(changes, corrected, strict=True):
         cells.append(

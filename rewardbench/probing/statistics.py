@@ -245,16 +245,6 @@ def smallest_p(n: int) -> float:
     return 2.0 ** (1 - n) if n <= _EXACT_CLIPS else max(2.0 ** (1 - n), 1 / (_FLIPS + 1))
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values in the given order (Holm 1979); NaN stay NaN and are no part of the family."""
-    known = sorted((i for i, value in enumerate(p) if not math.isnan(value)), key=lambda i: p[i])
-    adjusted, largest = [math.nan] * len(p), 0.0
-    for rank, i in enumerate(known):
-        largest = max(largest, min(1.0, (len(known) - rank) * p[i]))
-        adjusted[i] = largest
-    return adjusted
-
-
 def verdict(expectation: Expectation | None, found: Change, p_holm: float, *, margin: float) -> Verdict | None:
     """The word that :data:`RULE` gives; None where nothing is expected or nothing could be compared.
 

@@ -18,7 +18,6 @@ from rewardbench.align.monitors import (
     Reading,
     fallen,
     findings,
-    holm,
     movement,
     p_of_rise,
     read_alarm,
@@ -80,20 +79,6 @@ def test_p_is_scipys_paired_test() -> None:
 )
 def test_p_where_nothing_varies(gain: list[float], p: float) -> None:
     assert p_of_rise(np.array(gain)) == p
-
-
-def test_holm_rejects_what_stepping_down_rejects() -> None:
-    rng = np.random.default_rng(1)
-    for _ in range(200):
-        p = list(rng.random(5) ** 3)
-        alpha = float(rng.uniform(0.001, 0.3))
-        rejected: set[int] = set()
-        for rank, i in enumerate(np.argsort(p)):  # the definition: smallest first, stop at the first that stays
-            if p[i] >= alpha / (5 - rank):
-                break
-            rejected.add(int(i))
-        assert {i for i, q in enumerate(holm(p)) if q < alpha} == rejected
-    assert holm([]) == []
 
 
 # --- false alarms ---------------------------------------------------------------------------------------------------

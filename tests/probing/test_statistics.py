@@ -16,7 +16,6 @@ from rewardbench.probing.statistics import (
     MARGIN,
     Change,
     change,
-    holm,
     mean_interval,
     response,
     sign_flip_p,
@@ -66,24 +65,6 @@ def test_the_smallest_p_value_is_reached_by_equal_changes(n: int) -> None:
 
 def test_nothing_moved_is_no_evidence() -> None:
     assert sign_flip_p(np.zeros(4), 0) == 1.0
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-@settings(max_examples=60, deadline=None)
-def test_holm_is_the_step_down_rule_at_every_level(p: list[float]) -> None:
-    adjusted = holm(p)
-    for alpha in (0.01, 0.05, 0.2, 0.7):
-        rejected, order = set(), sorted(range(len(p)), key=lambda i: p[i])
-        for rank, i in enumerate(order):
-            if p[i] * (len(p) - rank) > alpha:
-                break
-            rejected.add(i)
-        assert {i for i, a in enumerate(adjusted) if a <= alpha} == rejected
-
-
-def test_holm_leaves_out_what_was_not_tested() -> None:
-    assert holm([0.01, math.nan, 0.04])[::2] == holm([0.01, 0.04]) == [0.02, 0.04]
-    assert math.isnan(holm([0.01, math.nan, 0.04])[1])
 
 
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=6))
