@@ -51,6 +51,7 @@ class Labelled:
 
     ``verdict`` holds recorded verdicts as they were written, None for scores and for judges that were asked.
     ``said_ab`` and ``said_ba`` hold the verdicts (1, 0, -1) of a judge that was asked in both orders, else NaN.
+    ``model_a`` and ``model_b`` name the generators, None where the benchmark does not.
     """
 
     pair_id: list[str]
@@ -66,6 +67,8 @@ class Labelled:
     margin: np.ndarray
     said_ab: np.ndarray
     said_ba: np.ndarray
+    model_a: list[str | None]
+    model_b: list[str | None]
     human_text: list[str]
     verdict: list[str | None]
     slices: dict[str, list[str]]
@@ -253,6 +256,8 @@ def _labelled(
         margin=margin,
         said_ab=said_ab,
         said_ba=said_ba,
+        model_a=[c.row.get("model_a") or None for c in comparisons],
+        model_b=[c.row.get("model_b") or None for c in comparisons],
         human_text=[c.row.get(column) or spelled[c.labels[row.label]] for c in comparisons],
         verdict=verdict,
         slices={name: [values[i] for i in kept] for name, values in slices.items()},
@@ -344,6 +349,7 @@ def leaks(row: Row, labelled: Labelled) -> str | None:
 
 NUMBER_COLUMNS = ("score_a", "score_b", "margin", "said_ab", "said_ba")
 TEXT_COLUMNS = ("pair_id", "prompt", "cluster", "clip_a", "clip_b", "video_a", "video_b")
+GENERATOR_COLUMNS = ("model_a", "model_b")
 
 
 def write_pairs(path: Path, parts: Sequence[tuple[Row, Labelled, PairEvaluation]]) -> None:
@@ -356,7 +362,7 @@ def write_pairs(path: Path, parts: Sequence[tuple[Row, Labelled, PairEvaluation]
 
     slice_names = list(parts[0][1].slices) if parts else []
     text, number = pa.string(), pa.float64()
-    fields = [(name, text) for name in ("plugin", "label", "score", *TEXT_COLUMNS)]
+    fields = [(name, text) for name in ("plugin", "label", "score", *TEXT_COLUMNS, *GENERATOR_COLUMNS)]
     fields += [("human", pa.int8()), *((name, number) for name in NUMBER_COLUMNS)]
     fields += [("fold", pa.int32()), ("tie_threshold", number), ("predicted", pa.int8())]
     fields += [("human_text", text), ("verdict", text)]
@@ -368,7 +374,7 @@ def _pair_records(parts: Sequence[tuple[Row, Labelled, PairEvaluation]]) -> Iter
     for row, labelled, found in parts:
         for i in range(len(labelled.pair_id)):
             predicted = found.predicted[i]
-            record: dict[str, Any] = {name: getattr(labelled, name)[i] for name in TEXT_COLUMNS}
+            record: dict[str, Any] = {name: getattr(labelled, name)[i] for name in (*TEXT_COLUMNS, *GENERATOR_COLUMNS)}
             for name in NUMBER_COLUMNS:
                 value = float(getattr(labelled, name)[i])
                 record[name] = None if math.isnan(value) else value
@@ -405,6 +411,7 @@ def read_pairs_table(path: Path, rows: Sequence[Row]) -> list[Labelled]:
         same = [pc.equal(table[name], getattr(row, name)) for name in ("plugin", "label", "score")]
         part = table.filter(pc.and_(pc.and_(same[0], same[1]), same[2]))
         columns = {name: part[name].to_pylist() for name in (*TEXT_COLUMNS, "human_text", "verdict")}
+        columns |= {name: _names(part, name) for name in GENERATOR_COLUMNS}
         numbers: dict[str, Any] = {name: _numbers(part, name) for name in NUMBER_COLUMNS}
         names = [name for name in table.column_names if name.startswith(SLICE_PREFIX)]
         slices = {name.removeprefix(SLICE_PREFIX): part[name].to_pylist() for name in names}
@@ -418,3 +425,8 @@ def _numbers(table: Any, name: str) -> np.ndarray:
         return np.full(table.num_rows, np.nan)
     numbers: np.ndarray = table[name].to_numpy(zero_copy_only=False).astype(float)
     return numbers
+
+
+def _names(table: Any, name: str) -> list[str | None]:
+    """A column of text; all None where a folder of an earlier version lacks it."""
+    return table[name].to_pylist() if name in table.column_names else [None] * table.num_rows

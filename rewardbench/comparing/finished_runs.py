@@ -208,13 +208,13 @@ def generator_names(
 ) -> tuple[list[str], list[str]] | None:
     """Generator of clip A and of clip B of every pair, or None where nothing at hand names them.
 
-    Looked for in the run's table of pairs (columns of these names, or slices), then in the benchmark's own file if it
+    Looked for in the run's table of pairs (its own columns, or slices), then in the benchmark's own file if it
     is still where the run found it and unchanged.
     """
     table = run.pairs
     for prefix in ("", "slice:"):
         wanted = [f"{prefix}{column}" for column in columns]
-        if all(column in table.column_names for column in wanted):
+        if all(c in table.column_names and table[c].null_count < table.num_rows for c in wanted):
             sides = [
                 dict(zip(table["pair_id"].to_pylist(), table[column].to_pylist(), strict=True)) for column in wanted
             ]

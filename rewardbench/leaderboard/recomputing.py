@@ -100,6 +100,8 @@ def _labelled(
         margin=margin,
         said_ab=said_ab,
         said_ba=said_ba,
+        model_a=[None] * len(pairs),
+        model_b=[None] * len(pairs),
         human_text=[pair.texts.get(row.label, "") for pair in pairs],
         verdict=texts,
         slices={name: [pair.slices.get(name, "") for pair in pairs] for name in columns},

@@ -40,7 +40,8 @@ def make_run(tmp_path: Path) -> MakeRun:
     """``make_run("one", {("plugin", "VQ", "score"): margins})`` writes a finished run and returns its folder.
 
     Keyword arguments: ``seed``, ``cluster`` (its column), ``benchmark`` (fields), ``human``, ``keep`` (first pairs
-    only), ``slices`` (write the generators as slices), ``order`` (of the pairs).
+    only), ``slices`` or ``named`` (write the generators as slices or
+    as the pairs' own), ``order`` (of the pairs).
     """
 
     def make(
@@ -53,6 +54,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         human: np.ndarray | None = None,
         keep: int | None = None,
         slices: bool = False,
+        named: bool = False,
         order: np.ndarray | None = None,
     ) -> Path:
         labels, _, prompts, sides = labels_and_quality()
@@ -77,6 +79,8 @@ def make_run(tmp_path: Path) -> MakeRun:
                 margin=np.asarray(margin, dtype=np.float64)[rows],
                 said_ab=nothing,
                 said_ba=nothing,
+                model_a=[sides[i][0] if named else None for i in rows],
+                model_b=[sides[i][1] if named else None for i in rows],
                 human_text=[str(labels[i]) for i in rows],
                 verdict=[None] * rows.size,
                 slices={f"model_{s}": [sides[i][k] for i in rows] for k, s in enumerate("ab")} if slices else {},

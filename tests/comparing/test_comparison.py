@@ -140,7 +140,7 @@ def test_calibration_is_that_of_the_margins(make_run: MakeRun) -> None:
     assert found.decided.reference == expected.decided.reference
 
 
-def test_generators_are_read_from_slices_or_from_the_unchanged_benchmark_file(
+def test_generators_are_read_from_the_pairs_from_slices_or_from_the_unchanged_benchmark_file(
     make_run: MakeRun, tmp_path: Path
 ) -> None:
     import hashlib
@@ -152,10 +152,11 @@ def test_generators_are_read_from_slices_or_from_the_unchanged_benchmark_file(
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     margins = {("good", "VQ", "q"): GOOD, ("poor", "VQ", "q"): POOR}
     sliced = make_run("sliced", margins, slices=True)
+    named = make_run("named", margins, named=True)
     filed = make_run("filed", margins, benchmark={"source": str(source), "sha256": digest})
     columns = ("model_a", "model_b")
-    found = [compare_runs([folder], **FAST, generator_columns=columns).generators for folder in (sliced, filed)]
-    assert found[0] == found[1]
+    found = [compare_runs([folder], **FAST, generator_columns=columns).generators for folder in (sliced, filed, named)]
+    assert found[0] == found[1] == found[2]
     first, second = ([side[k] for side in sides] for k in (0, 1))
     expected = compare_generators(first, second, human, GOOD, groups=prompts, **FAST)
     assert found[0][0].soft_pairwise_accuracy == expected.soft_pairwise_accuracy
