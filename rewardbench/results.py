@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from rewardbench.errors import InputError
+from rewardbench.schemas import schema_fault
 
 SCHEMA: Literal["rewardbench.result/1"] = "rewardbench.result/1"
 
@@ -258,8 +259,9 @@ def read_result(path: Path) -> Result:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path} is not a readable JSON file: {error}") from None
     found = data.get("schema") if isinstance(data, dict) else None
-    if found != SCHEMA:
-        raise InputError(f"{path} has schema {found!r}; this version reads {SCHEMA!r}")
+    fault = schema_fault(found, SCHEMA, path, remedy="run the benchmark again")
+    if fault is not None:
+        raise InputError(fault)
     try:
         return Result.model_validate(data)
     except ValidationError as error:

@@ -16,6 +16,7 @@ from rewardbench.align.comparison import Change
 from rewardbench.align.monitors import MOTION, MOTION_TRADED, AlarmRule
 from rewardbench.align.record import SCHEMA
 from rewardbench.errors import InputError
+from rewardbench.schemas import schema_fault
 from rewardbench.tables import read_table
 
 N_FIRST, N_GAINS, N_LOSSES = 8, 8, 8
@@ -175,11 +176,12 @@ def read_result(out: Path) -> dict[str, Any]:
         result = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}; run the stage evaluate again") from None
-    if not isinstance(result, dict) or result.get("schema") != SCHEMA:
-        raise InputError(
-            f"{path} is not a result of rewardbench align (schema {SCHEMA}); name the folder of such a run"
-        )
-    return result
+    found = result.get("schema") if isinstance(result, dict) else None
+    fault = schema_fault(found, SCHEMA, path, remedy="run the stage evaluate again")
+    if fault is not None:
+        raise InputError(f"{fault}; name the folder of a run of rewardbench align")
+    known: dict[str, Any] = result
+    return known
 
 
 def read_mix(out: Path, optimised: str) -> dict[str, float]:

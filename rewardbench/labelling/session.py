@@ -17,6 +17,7 @@ from rewardbench.errors import InputError
 from rewardbench.labelling.settings import Settings
 from rewardbench.labelling.trials import CHOICES, Question
 from rewardbench.locks import try_lock
+from rewardbench.schemas import schema_fault
 
 SCHEMA = "rewardbench.labels/1"
 RATERS = "raters"
@@ -197,8 +198,9 @@ def _replay(data: bytes, path: Path) -> tuple[str, list[Answer]]:
         try:
             record = json.loads(line)
             if number == 1:
-                if record["schema"] != SCHEMA:
-                    raise InputError(f"{path} has the schema {record['schema']!r}; this version reads {SCHEMA}")
+                fault = schema_fault(record["schema"], SCHEMA, path, remedy="label in a new folder")
+                if fault is not None:
+                    raise InputError(fault)
                 rater = rater_name(record["rater"])
             elif "undo" in record:
                 key = tuple(record["undo"])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardbench.errors import InputError
+from rewardbench.schemas import schema_fault
 
 SCHEMA = "rewardbench.labelling/1"
 FILE = "labelling.json"
@@ -85,8 +86,9 @@ def read_settings(folder: Path) -> Settings:
         raise InputError(f"{folder} holds no labels yet; run the command without --export first")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        if found["schema"] != SCHEMA:
-            raise InputError(f"{path} has the schema {found['schema']!r}; this version reads {SCHEMA}")
+        fault = schema_fault(found["schema"], SCHEMA, path, remedy="label in a new folder")
+        if fault is not None:
+            raise InputError(fault)
         settings = Settings(
             tuple(str(one) for one in found["dimensions"]),
             bool(found["both_orders"]),

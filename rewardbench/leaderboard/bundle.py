@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from rewardbench.leaderboard.archive import Refused, quoted
 from rewardbench.results import SCHEMA as RESULT_SCHEMA
 from rewardbench.results import Result
 from rewardbench.runfolder import RowRecord
+from rewardbench.schemas import schema_fault
 
 SCHEMA: Literal["rewardbench.bundle/1"] = "rewardbench.bundle/1"
 MAX_ID = 512
@@ -167,21 +167,6 @@ def listed(faults: list[str]) -> list[str]:
     return faults if rest <= 0 else [*faults[:MAX_FAULTS], f"and {rest:,} more faults"]
 
 
-_VERSIONED = re.compile(r"rewardbench\.(bundle|result)/(\d{1,6})")
-
-
-def schema_fault(found: object, known: str, name: str) -> str | None:
-    """What is wrong with a ``schema`` field, None where it is the known one."""
-    if found == known:
-        return None
-    match = _VERSIONED.fullmatch(found) if isinstance(found, str) else None
-    if match is None or not known.startswith(f"rewardbench.{match[1]}/"):
-        return f"{name} is of a foreign schema ({quoted(found)}); this version reads {known}"
-    if int(match[2]) > int(known.rpartition("/")[2]):
-        return f"{name} is of the newer schema {found}; this version reads {known}, so update rewardbench"
-    return f"{name} is of the older schema {found}; this version reads {known}, so make the bundle again"
-
-
 def _manifest(members: Mapping[str, bytes], faults: list[str]) -> Manifest | None:
     return _document(members, archive.MANIFEST, SCHEMA, Manifest, faults)
 
@@ -202,7 +187,7 @@ def _document(members: Mapping[str, bytes], name: str, schema: str, record: type
     if not isinstance(value, dict):
         faults.append(f"{name} is not an object")
         return None
-    fault = schema_fault(value.get("schema"), schema, name)
+    fault = schema_fault(value.get("schema"), schema, name, remedy="make the bundle again")
     if fault is not None:
         faults.append(fault)
         return None

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rewardbench.errors import InputError
 from rewardbench.leaderboard.archive import read_json
+from rewardbench.schemas import schema_fault
 
 SCHEMA: Literal["rewardbench.known-benchmarks/1"] = "rewardbench.known-benchmarks/1"
 EMBEDDED = Path(__file__).parent / "known_benchmarks.json"
@@ -139,8 +140,10 @@ def admit(board: Path, benchmark: KnownBenchmark) -> Path:
 def _read(path: Path) -> list[KnownBenchmark]:
     try:
         value = read_json(path.read_bytes(), str(path))
-        if not isinstance(value, dict) or value.get("schema") != SCHEMA:
-            raise InputError(f"{path} is not a list of benchmarks as this version reads it ({SCHEMA})")
+        found = value.get("schema") if isinstance(value, dict) else None
+        fault = schema_fault(found, SCHEMA, path, remedy="admit the benchmarks again")
+        if fault is not None:
+            raise InputError(fault)
         return KnownBenchmarks.model_validate(value).benchmarks
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror})") from None

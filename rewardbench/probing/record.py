@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rewardbench.errors import InputError
 from rewardbench.results import FailureRecord, Interval, Number, PluginCost, PluginRecord, Provenance
+from rewardbench.schemas import schema_fault
 
 SCHEMA: Literal["rewardbench.probe/1"] = "rewardbench.probe/1"
 Expected = Literal["fall", "still", "move"]
@@ -176,8 +177,9 @@ def read_probe(path: Path) -> ProbeRecord:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path} is not a readable JSON file: {error}") from None
     found = data.get("schema") if isinstance(data, dict) else None
-    if found != SCHEMA:
-        raise InputError(f"{path} has schema {found!r}; this version reads {SCHEMA!r}")
+    fault = schema_fault(found, SCHEMA, path, remedy="probe again")
+    if fault is not None:
+        raise InputError(fault)
     try:
         return ProbeRecord.model_validate(data)
     except ValidationError as error:

@@ -956,7 +956,7 @@ def test_a_folder_without_result_is_refused_with_the_stage_to_run(tmp_path: Path
 
 
 def test_a_result_of_another_tool_is_refused(make_run: Callable[..., Path]) -> None:
-    with pytest.raises(InputError, match="is not a result of rewardbench align"):
+    with pytest.raises(InputError, match="is of a foreign schema .* name the folder of a run of rewardbench align"):
         write_report(make_run(schema="rewardbench.result/1"))
 
 

@@ -155,8 +155,8 @@ def test_foreign_and_damaged_records_are_refused_in_a_sentence(tmp_path: Path, f
         record.read_probe(path)
     for text, said in (
         ("{", "not a readable JSON"),
-        ('{"schema": "x/9"}', "has schema 'x/9'"),
-        ("[]", "has schema None"),
+        ('{"schema": "x/9"}', "is of a foreign schema \\('x/9'\\)"),
+        ("[]", "is of a foreign schema \\(None\\)"),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=said):
