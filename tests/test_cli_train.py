@@ -34,6 +34,7 @@ def words(inputs, out, *more):
     return [*given, "--max-pixels", "3136", "--min-pixels", "784", "--validation-share", "0.25", *more]
 
 
+@pytest.mark.system
 def test_from_videoaligns_csv_to_scores(inputs, tmp_path, capfd):
     assert main(words(inputs, tmp_path / "run", "--format", "json")) == 0
     result = json.loads(capfd.readouterr().out)

@@ -116,6 +116,7 @@ def test_one_label_against_two_scores(brightness, pairs: Path, tmp_path: Path) -
     assert dark.accuracy_without_ties.value == pytest.approx(1 / 5)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
 def test_stopped_and_resumed(brightness, pairs: Path, tmp_path: Path, stop: signal.Signals) -> None:
     """Stopped while scoring, the same command scores only what is missing and ends with equal numbers."""

@@ -56,12 +56,14 @@ def ask(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.system
 def test_a_family_of_another_package_is_loaded_by_name(site: Path, tmp_path: Path) -> None:
     done = ask(site, "-c", textwrap.dedent(ASK), str(write_tiny_toy(tmp_path / "toy")))
     assert done.returncode == 0, done.stderr
     assert done.stdout.split(maxsplit=2) == ["Theirs", "theirs", "[8, 2, 4, 4]\n"]
 
 
+@pytest.mark.system
 def test_a_name_that_two_packages_register_is_refused(site: Path) -> None:
     (site / "their_generators.py").write_text(
         textwrap.dedent(MODULE).replace('Manifest("theirs"', 'Manifest("wan"'), encoding="utf-8"

@@ -81,6 +81,7 @@ def test_missing_weights_are_a_finding(capsys) -> None:
     assert json.loads(capsys.readouterr().out)["findings"][0]["status"] == FAULT
 
 
+@pytest.mark.system
 def test_weights_of_another_model_are_a_finding(tmp_path) -> None:
     from rewardbench.registry import find_reward, instantiate
 

@@ -72,7 +72,10 @@ def test_a_board_without_a_list_knows_the_embedded_ones(tmp_path: Path) -> None:
     [
         ("{", "is not JSON as a bundle has it"),
         ("[]", "is of a foreign schema \\(None\\)"),
-        ('{"schema": "rewardbench.known-benchmarks/2", "benchmarks": []}', "is of the newer schema .* so update rewardbench"),
+        (
+            '{"schema": "rewardbench.known-benchmarks/2", "benchmarks": []}',
+            "is of the newer schema .* so update",
+        ),
         ('{"schema": "rewardbench.known-benchmarks/1", "benchmarks": [{}]}', "does not follow"),
     ],
 )

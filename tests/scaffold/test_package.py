@@ -111,6 +111,7 @@ def test_without_a_folder_it_is_named_after_the_package(tmp_path, monkeypatch, c
     assert set(files(tmp_path / "rewardbench-my-reward")) == FILES
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("is_judge", [False, True], ids=["model", "judge"])
 def test_it_passes_the_conformance_checks_and_its_own_tests(tmp_path, monkeypatch, is_judge) -> None:
     folder = write_package("my-reward", tmp_path / "p", is_judge=is_judge)

@@ -321,6 +321,7 @@ def test_unwritable_cache_is_one_sentence(tmp_path: Path) -> None:
         probe.load(data_dir=tmp_path / "file" / "below")
 
 
+@pytest.mark.system
 def test_drawing_processes_share_the_work(tmp_path: Path) -> None:
     """Each worker writes its own clusters, the same bytes as any other process would."""
     names = []

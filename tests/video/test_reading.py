@@ -321,6 +321,7 @@ def test_colours_equal_ffmpegs_own_conversion(tmp_path, tags) -> None:
     assert (difference > 0).mean() < 0.01
 
 
+@pytest.mark.system
 def test_nothing_leaks_over_hundreds_of_clips(odd_clips, tmp_path) -> None:
     """Open files, threads and memory stay where they are; a clip of this size decodes to 0.9 MB."""
     good, bad = odd_clips["plain mp4"].path, write(tmp_path / "bad.mp4", b"no video" * 100)

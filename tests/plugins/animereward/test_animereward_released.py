@@ -121,6 +121,7 @@ def test_the_command_gives_the_reference_s_scores(folder: Path, wanted, tmp_path
         compare(row["scores"], expected, clip)
 
 
+@pytest.mark.system
 @pytest.mark.shared
 @pytest.mark.parametrize("residency", ["together", "one_by_one"])
 def test_load_reward_gives_them_too_however_the_models_are_held(

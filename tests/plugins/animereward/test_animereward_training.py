@@ -70,6 +70,7 @@ def test_draws_repeat(modules):
     assert all(np.array_equal(first[k], again[k]) for k in first)
 
 
+@pytest.mark.system
 def test_only_the_training_side_is_drawn(modules, recognisers):
     clips = modules["clips"]
     assert not set(clips.TREATMENTS) & set(HELD_OUT_DEGRADATIONS)
@@ -95,6 +96,7 @@ def test_private_faults_grow_with_the_severity(modules, name):
     assert 0 <= losses[0] < losses[1] < losses[2]
 
 
+@pytest.mark.system
 def test_a_few_steps_give_weights_that_rate_clips(modules, recognisers, tmp_path, monkeypatch):
     from rewardbench_animereward.mini import DIMENSIONS, MiniAnimeReward, read_weights
     from rewardbench_animereward.networks import regress
