@@ -28,12 +28,12 @@ def attach(family: VideoFamily, recipe: Recipe, start: Path | None = None) -> No
 
     Args:
         family: its ``transformer`` is changed in place.
-        recipe: ``tuning``, ``lora_rank``, ``lora_alpha``, ``reference``, ``seed``.
+        recipe: ``tuning``, ``lora_rank``, ``lora_alpha``, ``lora_from``, ``reference``, ``seed``.
         start: folder of a LoRA to start from; a new one if None. A new LoRA changes nothing until it has learnt: its B
             is 0.
 
     Raises:
-        InputError: the LoRA does not fit the network.
+        InputError: the LoRA does not fit the network, or ``lora_from`` lies behind its last block.
     """
     network = family.transformer
     if recipe.tuning == "full":
@@ -48,12 +48,12 @@ def attach(family: VideoFamily, recipe: Recipe, start: Path | None = None) -> No
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         if start is None:
-            config = LoraConfig(
-                r=recipe.lora_rank, lora_alpha=recipe.lora_alpha, target_modules=list(family.adapter_targets)
-            )
+            targets = adapted_layers(family, recipe.lora_from)
+            config = LoraConfig(r=recipe.lora_rank, lora_alpha=recipe.lora_alpha, target_modules=targets)
             network.add_adapter(config, adapter_name=POLICY)
         else:
             load_adapter(family, start, POLICY)
+            _check_prefix_is_free(family, recipe.lora_from, start)
         if recipe.reference in ("frozen_adapter", "ema") and recipe.compares:
             with warnings.catch_warnings():  # a second adapter is what is wanted
                 warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute in the model")
@@ -66,6 +66,43 @@ def attach(family: VideoFamily, recipe: Recipe, start: Path | None = None) -> No
     for parameter in network.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+
+
+def adapted_layers(family: VideoFamily, first: int) -> list[str]:
+    """Names of the layers that a new LoRA adapts: the family's targets as they are, or from a block on each by its own
+    name in the network.
+
+    Raises:
+        InputError: there is no such block.
+    """
+    if not first:
+        return list(family.adapter_targets)
+    late = _late_modules(family, first)
+    return [
+        name
+        for name, module in family.transformer.named_modules()
+        if id(module) in late and any(f".{name}".endswith(f".{target}") for target in family.adapter_targets)
+    ]
+
+
+def _late_modules(family: VideoFamily, first: int) -> set[int]:
+    """Ids of what stands inside of blocks from ``first`` on."""
+    blocks = family.blocks(family.transformer)
+    if first >= len(blocks):
+        raise InputError(
+            f"lora_from {first} leaves no block for LoRA: this generator has {len(blocks)}, counted from 0"
+        )
+    return {id(module) for block in blocks[first:] for module in block.modules()}
+
+
+def _check_prefix_is_free(family: VideoFamily, first: int, start: Path) -> None:
+    if not first:
+        return
+    late = _late_modules(family, first)
+    for name, module in family.transformer.named_modules():
+        if name.endswith(".lora_A") and id(module) not in late:
+            place = name.removesuffix(".lora_A")
+            raise InputError(f"the LoRA {start} adapts {place}, which comes before lora_from {first}; leave that out")
 
 
 def load_adapter(family: VideoFamily, folder: Path, name: str) -> None:
@@ -85,7 +122,7 @@ def load_adapter(family: VideoFamily, folder: Path, name: str) -> None:
             keys = list(file.keys())
     except Exception as error:
         raise InputError(f"{path} cannot be read as safetensors: {error}") from error
-    prefix = "transformer." if all(k.startswith("transformer.") for k in keys) else None
+    prefix = "transformer" if all(k.startswith("transformer.") for k in keys) else None
     level = diffusers_logging.get_verbosity()
     try:
         diffusers_logging.set_verbosity_error()

@@ -6,7 +6,7 @@ on where an interrupted one stopped. Layout of the run's folder::
     align.json               settings; another run's are refused
     prompts/                 the prompts and first frames that were used
     round-1/base(.csv)       clips sampled from the generator, their latents
-    round-1/scores.csv       of the judge
+    round-1/scores.csv       of the judge; scores.judge.json says who that is
     round-1/pairs.csv        a pairs file
     round-1/cache/           latents and conditions
     round-1/train/           log.jsonl and states
@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shutil
 from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,14 @@ import torch
 
 from rewardbench.align import adapters
 from rewardbench.align.comparison import compare
-from rewardbench.align.engines import is_sharded, is_shared_out, saved_as, settle, whole_state
+from rewardbench.align.engines import engine_name, is_sharded, make_accelerator, settle
 from rewardbench.align.families import family_name
 from rewardbench.align.generator import device_of, load_generator
 from rewardbench.align.identity import digest_of_prompts, run_identity
 from rewardbench.align.judging import Judge, JudgeFacts, facts_of, reward_of, score_samples
 from rewardbench.align.latent_cache import LatentCache
-from rewardbench.align.losses import effective_beta, effective_sample_size
 from rewardbench.align.memory import available_to, check_fits, estimate
-from rewardbench.align.objective import loss_elements, pair_weights
+from rewardbench.align.objective import pair_weights, strength
 from rewardbench.align.pairs import (
     PairSet,
     best_against_worst,
@@ -48,8 +47,9 @@ from rewardbench.align.pairs import (
     without_contradictions,
     write_pairs,
 )
-from rewardbench.align.processes import from_main, on_main
+from rewardbench.align.processes import from_main, on_all, on_main
 from rewardbench.align.prompts import Prompt, check_images, draw_clips
+from rewardbench.align.recipe import Recipe
 from rewardbench.align.record import write_result
 from rewardbench.align.run_prompts import keep_prompts, kept_prompts
 from rewardbench.align.samples import Sample, claim_folder, sample_clips, table_of
@@ -59,10 +59,15 @@ from rewardbench.align.settings import (
     AlignSettings,
     check_settings,
 )
+from rewardbench.align.sharing import sharing_of
 from rewardbench.align.training import Trainer, states
 from rewardbench.align.watching import judge_scores, read_so_far, scores_path
+from rewardbench.align.weights import adopt, load_weights, write_weights
 from rewardbench.errors import CheckFailed, InputError
 from rewardbench.scoring.progress import Progress, Silent
+
+PATIENCE = timedelta(days=2)
+"""How long processes wait for the one that scores, or for the slowest; ten minutes would be usual on GPUs."""
 
 
 class Alignment:
@@ -84,7 +89,7 @@ class Alignment:
         self.settings, self.progress = settings, progress or Silent()
         self.recipe = settings.recipe
         self.out = settings.out
-        self.process = PartialState(cpu=device_of(settings.device) == "cpu")
+        self.process = PartialState(cpu=device_of(settings.device) == "cpu", timeout=PATIENCE)
         if self.process.num_processes == 1:  # a run before this one may have had another precision
             AcceleratorState._reset_state()
         self.facts = facts_of(settings.judge)
@@ -94,9 +99,7 @@ class Alignment:
         self.network_digest = self.family.network_digest()
         self.out.mkdir(parents=True, exist_ok=True)
         claim_folder(self.out / "align.json", run_identity(settings, self.family, self.sampling), "the files")
-        if self.process.is_main_process:
-            keep_prompts(settings, self.family.needs_image, self.out / "prompts")
-        self.process.wait_for_everyone()
+        on_main(self.process, lambda: keep_prompts(settings, self.family.needs_image, self.out / "prompts"))
         self.prompts, self.evaluation = kept_prompts(settings, self.family.needs_image, self.out / "prompts")
 
     # ------------------------------------------------------------------ stages
@@ -117,8 +120,7 @@ class Alignment:
         if stage in (None, "report"):
             from rewardbench.align.report import write_report
 
-            if self.process.is_main_process:
-                write_report(self.out)
+            on_main(self.process, lambda: write_report(self.out))
         path = self.out / "result.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
@@ -132,7 +134,7 @@ class Alignment:
                 if stage not in (None, "train") and not states(before):
                     self.progress.message(f"round {number + 1} waits until round {number} is trained")
                     break
-                self._adopt(before)
+                adopt(self.family, self.recipe, before)
             samples = self._sample_round(folder, number)
             if stage == "sample":
                 continue
@@ -144,16 +146,25 @@ class Alignment:
                 continue
             prompts = [p.prompt for p in pairs.pairs]
             cache = LatentCache(folder / "cache", self.family, list(pairs.clips.values()), self.recipe.seed, prompts)
-            self.progress.start_phase("encoding", len(pairs.clips))
-            cache.fill(part=self._part(), advance=self.progress.advance)
-            self.family.release_encoders()
-            self.process.wait_for_everyone()
+            self._fill(cache)
             if stage == "encode":
                 continue
             cache.open()
             self._train_round(folder, number, pairs, cache)
         if stage in (None, "train"):
-            self._write_weights()
+            write_weights(self.family, self.recipe, self.out / "weights", self.process)
+
+    def _fill(self, cache: LatentCache) -> None:
+        begin = partial(self._begin, "encoding")
+        on_all(self.process, lambda: cache.fill(part=self._part(), begin=begin, advance=self.progress.advance))
+        self.family.release_encoders()
+
+    def _begin(self, phase: str, left: int) -> None:
+        """What an earlier run has done is not counted: it would make the rate of this one."""
+        if left:
+            self.progress.start_phase(phase, left)
+        else:
+            self.progress.end_phase()
 
     def _part(self) -> tuple[int, int]:
         return self.process.process_index, self.process.num_processes
@@ -161,15 +172,14 @@ class Alignment:
     def _sample_round(self, folder: Path, number: int) -> list[Sample]:
         if self.settings.pairs is not None or (self.settings.winners is not None and self.recipe.algorithm == "sft"):
             return []
-        self.progress.start_phase(f"sampling (round {number + 1})", len(self.prompts) * self.recipe.samples_per_prompt)
-        samples = self._sample(
+        return self._sample(
             self.prompts,
             folder / "base",
+            phase=f"sampling (round {number + 1})",
             per_prompt=self.recipe.samples_per_prompt,
             name=self._name(number),
             seed=_round_seed(self.recipe.seed, number),
         )
-        return samples
 
     def _name(self, number: int) -> str:
         return self.generator if number == 0 else f"{self.generator} after round {number}"
@@ -179,6 +189,7 @@ class Alignment:
         prompts: Sequence[Prompt],
         folder: Path,
         *,
+        phase: str,
         per_prompt: int,
         name: str,
         seed: int,
@@ -188,8 +199,16 @@ class Alignment:
         family = self.family
         was_training = family.transformer.training
         family.transformer.eval()
-        try:
-            samples = sample_clips(
+        depends_on = {
+            "network": self.network_digest,
+            "encoders": family.fingerprint(),
+            "generator": family.describe(),
+            "prompts": digest_of_prompts(prompts),
+            **(identity or {}),
+        }
+
+        def sample() -> list[Sample]:
+            return sample_clips(
                 family,
                 prompts,
                 folder,
@@ -197,23 +216,20 @@ class Alignment:
                 settings=self.sampling,
                 seed=seed,
                 generator=name,
-                identity={
-                    "network": self.network_digest,
-                    "encoders": family.fingerprint(),
-                    "generator": family.describe(),
-                    "prompts": digest_of_prompts(prompts),
-                    **(identity or {}),
-                },
+                identity=depends_on,
                 hook=hook,
                 part=self._part(),
                 in_step=self.process if is_sharded(family.transformer) else None,
+                begin=partial(self._begin, phase),
                 advance=self.progress.advance,
             )
+
+        try:
+            samples = on_all(self.process, sample)
         finally:
             settle(family.transformer)
             family.transformer.train(was_training)
             family.release_encoders()
-        self.process.wait_for_everyone()
         return samples
 
     def _score_round(self, folder: Path, samples: list[Sample]) -> dict[str, float]:
@@ -226,17 +242,12 @@ class Alignment:
         self, samples: Sequence[Sample], judge: Judge, facts: JudgeFacts, path: Path
     ) -> dict[str, dict[str, float]]:
         """Scores of all dimensions; asked for by one process, read by all."""
-        if self.process.is_main_process:
-            score_samples(
-                samples,
-                judge,
-                path,
-                dimensions=tuple(facts.dimensions),
-                device=self.settings.device,
-                progress=self.progress,
-            )
-        self.process.wait_for_everyone()
-        return score_samples(samples, judge, path, dimensions=tuple(facts.dimensions))
+        wanted, device = tuple(facts.dimensions), self.settings.device
+        on_main(
+            self.process,
+            lambda: score_samples(samples, judge, path, dimensions=wanted, device=device, progress=self.progress),
+        )
+        return score_samples(samples, judge, path, dimensions=wanted)
 
     def _pair_round(self, folder: Path, samples: list[Sample], rewards: dict[str, float]) -> PairSet:
         s, r = self.settings, self.recipe
@@ -258,15 +269,13 @@ class Alignment:
         for sentence in (*pairs.left_out, pairs.off_policy):
             if sentence:
                 self.progress.message(sentence)
-        if self.process.is_main_process and s.pairs is None and any(p.lose for p in pairs.pairs):
-            write_pairs(pairs, folder.parent / f"{folder.name}-pairs.csv")
+        if s.pairs is None and any(p.lose for p in pairs.pairs):
+            on_main(self.process, lambda: write_pairs(pairs, folder.parent / f"{folder.name}-pairs.csv"))
         return pairs
 
     def _drawn_winners(self) -> Path:
         """The drawn world's own clips of the toy's prompts: its real clips."""
-        if self.process.is_main_process:
-            draw_clips(self.out / "real", self.prompts)
-        self.process.wait_for_everyone()
+        on_main(self.process, lambda: draw_clips(self.out / "real", self.prompts))
         return self.out / "real" / "real.csv"
 
     def _refuse_overlap(self, pairs: PairSet) -> None:
@@ -283,10 +292,11 @@ class Alignment:
         recipe = dataclasses.replace(self.recipe, steps=steps, seed=_round_seed(self.recipe.seed, number))
         weights = pair_weights(pairs.pairs, recipe, self.facts.reward_range)
         if number == 0:
-            self._say_strength(weights)
-            if next(self.family.transformer.parameters()).device.type == "cuda":  # a CPU's system swaps first
-                needed = estimate(self.family, recipe, processes=self.process.num_processes)
-                check_fits(needed, available_to(self.family.transformer))
+            for sentence in strength(self.family, recipe, weights):
+                self.progress.message(sentence)
+        accelerator = make_accelerator(self.family, recipe)
+        if number == 0:
+            self._refuse_what_does_not_fit(recipe, accelerator)
         trainer = Trainer(
             self.family,
             recipe,
@@ -296,69 +306,20 @@ class Alignment:
             folder / "train",
             save_every=self.settings.save_every,
             log_every=self.settings.log_every,
+            accelerator=accelerator,
         )
         looks = self.settings.evaluations if number + 1 == self.recipe.rounds else 1
         for until in sorted({round(steps * (i + 1) / looks) for i in range(looks)}):
-            self.progress.start_phase(f"training (round {number + 1}) to step {until}", until)
-            trainer.train(until, advance=self.progress.advance)
+            begin = partial(self._begin, f"training (round {number + 1}) to step {until}")
+            trainer.train(until, begin=begin, advance=self.progress.advance)
             if until < steps:
                 self._watch(trainer, number * steps + until)
 
-    def _say_strength(self, weights: dict[str, float]) -> None:
-        r = self.recipe
-        elements = loss_elements(self.family, r)
-        if r.compares:
-            found = effective_beta(r.beta, scale=r.scale, reduction=r.reduction, elements=elements)
-            self.progress.message(
-                f"effective beta: {found.per_sample:g} per sample (of the mean squared error), "
-                f"{found.per_element:.3g} per element ({elements:,} elements a clip; beta {r.beta:g}, "
-                f"reduction {r.reduction}, scale {r.scale:g}, {r.error_space} space, {r.beta_schedule})"
-            )
-        if weights:
-            values = torch.tensor(list(weights.values()))
-            self.progress.message(
-                f"weights of {len(values)} examples: mean {values.mean():.3g}, largest {values.max():.3g}, effective "
-                f"sample size {effective_sample_size(values):.1f}"
-            )
-
-    def _adopt(self, train: Path) -> None:
-        """Go on from a finished round's weights."""
-        found = states(train)
-        if not found:
-            raise InputError(f"{train} has no state; the round before is not finished")
-        from safetensors.torch import load_file
-
-        if self.recipe.tuning == "lora":
-            mine = adapters.adapter_parameters(self.family.transformer, adapters.POLICY)
-            with torch.no_grad():
-                for name, tensor in load_file(found[-1] / "policy.safetensors").items():
-                    mine[name].copy_(tensor)
-        else:
-            self.family.transformer.load_state_dict(load_file(found[-1] / "model.safetensors"))
-
-    def _write_weights(self) -> None:
-        """Written by one process; all of them gather what an engine has shared out."""
-        target, partial = self.out / "weights", self.out / ".weights.partial"
-        if from_main(self.process, target.is_dir()):  # they are written at the end of training only
-            return
-        lora, network = self.recipe.tuning == "lora", self.family.transformer
-        if lora:
-            adapters.activate(network, adapters.POLICY)
-        state = None
-        if is_shared_out(network):
-            state = whole_state(network, lambda key: ".lora_" in key or not lora, keep=self.process.is_main_process)
-
-        def write() -> None:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            with saved_as(network, state):
-                if lora:
-                    self.family.save_adapter(partial)
-                else:
-                    self.family.save_full(partial / "transformer")
-            os.replace(partial, target)
-
-        on_main(self.process, write)
+    def _refuse_what_does_not_fit(self, recipe: Recipe, accelerator: Any) -> None:
+        network = self.family.transformer
+        if next(network.parameters()).device.type == "cuda":  # a CPU's system swaps first
+            sharing = sharing_of(accelerator, engine_name(accelerator))
+            check_fits(estimate(self.family, recipe, sharing=sharing), available_to(network))
 
     # ------------------------------------------------------------------ base against aligned
 
@@ -369,12 +330,17 @@ class Alignment:
         self, step: int, prompts: Sequence[Prompt], folder: Path, hook: VelocityHook | None = None
     ) -> dict[str, Any]:
         """Sample and score ``prompts`` from the generator as it is; scores by ``judge:dimension`` and prompt."""
-        self.progress.start_phase(f"sampling at step {step}", len(prompts))
         seed = seed_of(self.recipe.seed, "evaluate") >> 32
         samples = self._sample(
-            prompts, folder, per_prompt=1, name=f"{self.generator} at step {step}", seed=seed, hook=hook,
+            prompts,
+            folder,
+            phase=f"sampling at step {step}",
+            per_prompt=1,
+            name=f"{self.generator} at step {step}",
+            seed=seed,
+            hook=hook,
             identity=self._look_identity(step),
-        )  # fmt: skip
+        )
         found: dict[str, dict[str, float]] = {}
         for judge, facts in self._judges():
             path = scores_path(folder, judge, self.settings)
@@ -383,7 +349,7 @@ class Alignment:
 
     def _look_identity(self, step: int) -> dict[str, object]:
         """What the clips of a look depend on, beside generator, prompts and sampling."""
-        return {"step": step, "recipe": self.recipe.as_dict() if step else None}
+        return {"step": step, "recipe": self.recipe.identity() if step else None}
 
     def base_look(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """The generator before it learned: adapters off, or loaded anew (with the LoRA that the run started from)."""
@@ -422,7 +388,7 @@ class Alignment:
         """Compare base and aligned on the evaluation prompts, from the same noise; writes ``result.json``."""
         if not (self.out / "weights").is_dir():
             raise InputError(f"{self.out} holds no weights yet; run the stages before evaluate")
-        self._load_weights()
+        load_weights(self.family, self.recipe, self.out / "weights")
         base = self.base_look(self.evaluation)
         aligned = self._look(self.recipe.steps, self.evaluation, self.out / "evaluate" / "aligned")
         changes = {}
@@ -431,23 +397,6 @@ class Alignment:
             changes[name] = None if change is None else change.as_dict()
         alarm = read_so_far(self.out, self.settings)
         return write_result(self, changes, base["samples"], aligned["samples"], alarm)
-
-    def _load_weights(self) -> None:
-        """The trained network, where this process did not just train it."""
-        network = self.family.transformer
-        folder = self.out / "weights"
-        if self.recipe.tuning == "lora":
-            if not getattr(network, "peft_config", None):
-                adapters.load_adapter(self.family, folder, adapters.POLICY)
-                adapters.activate(network, adapters.POLICY)
-            return
-        if is_shared_out(network):  # trained in this process, and written from it
-            return
-        from safetensors.torch import load_file
-
-        files = sorted((folder / "transformer").glob("*.safetensors"))
-        state = {name: tensor for path in files for name, tensor in load_file(path).items()}
-        network.load_state_dict(state)
 
 
 def align(settings: AlignSettings, progress: Progress | None = None, *, stage: str | None = None) -> dict[str, Any]:

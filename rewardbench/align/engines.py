@@ -21,6 +21,14 @@ from rewardbench.align.recipe import Recipe
 from rewardbench.errors import InputError
 
 
+def make_accelerator(family: VideoFamily, recipe: Recipe) -> Any:
+    """accelerate's ``Accelerator`` for a training, as its launcher has set it up."""
+    from accelerate import Accelerator
+
+    on_cpu = next(family.transformer.parameters()).device.type == "cpu"
+    return Accelerator(mixed_precision=recipe.precision, cpu=on_cpu)
+
+
 def engine_name(accelerator: Any) -> str:
     """``plain`` (one process, or DDP), ``fsdp2`` or ``deepspeed``.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,7 @@ class GuidedAlignment(Alignment):
         if stage == "pair":
             return
         cache = LatentCache(folder / "cache", self.family, samples, self.recipe.seed)
-        self.progress.start_phase("encoding", len(samples))
-        cache.fill(advance=self.progress.advance)
+        cache.fill(begin=partial(self._begin, "encoding"), advance=self.progress.advance)
         if stage == "encode":
             self.family.release_encoders()
             return
@@ -120,8 +120,8 @@ class GuidedAlignment(Alignment):
         trainer = LatentRewardTrainer(
             model, pairs, cache, r, folder, save_every=self.settings.save_every, log_every=self.settings.log_every
         )
-        self.progress.start_phase("training the latent reward", r.steps)
-        trainer.train(r.steps, advance=self.progress.advance)
+        begin = partial(self._begin, "training the latent reward")
+        trainer.train(r.steps, begin=begin, advance=self.progress.advance)
         counts = ", ".join(f"{n} of {d}" for d, n in model.pairs.items())
         last = read_log(folder)[-1]["pairwise_accuracy"]
         self.progress.message(f"latent reward: {len(pairs)} pairs ({counts}), accuracy of its last batches {last:.3f}")

@@ -10,11 +10,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rewardbench.align.samples import Sample
 from rewardbench.clip_scores import ScoreSettings, score_clips
 from rewardbench.errors import InputError
 from rewardbench.jobs import model_jobs
+from rewardbench.runfolder import plugin_record
+from rewardbench.scoring.plan import Job
 from rewardbench.scoring.progress import Progress
 from rewardbench.tables import read_table
 from rewardbench_plugin.card import RewardCard
@@ -77,10 +80,28 @@ def card_of(
     Raises:
         InputError: a pairwise judge, or choices it does not take.
     """
-    (job,) = model_jobs([plugin], weights=weights or {}, options=options or {}, dimensions=None, dtype=None, seed=0)
+    return _job(plugin, weights or {}, options or {}).model.card
+
+
+def _job(plugin: str, weights: Mapping[str, str], options: Mapping[str, str]) -> Job:
+    (job,) = model_jobs([plugin], weights=weights, options=options, dimensions=None, dtype=None, seed=0)
     if job.is_judge:
         raise InputError(f"{plugin} compares two clips; aligning needs a plugin that scores one")
-    return job.model.card
+    return job
+
+
+def judge_record(judge: Judge) -> dict[str, Any]:
+    """Who judges, as a result says it: label, plugin and version, preset, options, SHA-256 of every part of its
+    weights, packages of its own environment, and the fingerprint that stands for all of it.
+
+    Raises:
+        InputError: see :func:`card_of`.
+    """
+    record = plugin_record(_job(judge.plugin, judge.weights, judge.options))
+    return record.model_dump(include=_RECORDED)
+
+
+_RECORDED = {"label", "name", "version", "preset", "fingerprint", "weights", "options", "environment"}
 
 
 def facts_of(judge: Judge) -> JudgeFacts:
@@ -123,6 +144,8 @@ def score_samples(
 ) -> Scores:
     """Scores of clips, from ``path`` where they stand there already, else scored and written there.
 
+    Who scored is written beside them (``.judge.json``): scores of another version or other weights are not mixed in.
+
     Args:
         samples: the clips.
         judge: who scores.
@@ -132,10 +155,12 @@ def score_samples(
         progress: of the scoring engine.
 
     Raises:
-        InputError: the judge scored no clip; the reason of the first is given.
+        InputError: the judge scored no clip (the reason of the first is given), or it is no longer who it was when the
+            scores were written.
     """
     wanted = tuple(dimensions or facts_of(judge).dimensions)
     if path.exists():
+        _check_judge(path, judge)
         return _read(path, samples, wanted)
     clips = [Clip(s.clip_id, s.video, s.prompt.text, s.prompt.image, {"name": s.clip_id}) for s in samples]
     rows = score_clips(
@@ -149,6 +174,8 @@ def score_samples(
         raise InputError(f"{judge.plugin} scored none of the {len(rows)} clips: {failed[0]}")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(judge_record(judge), indent=1, ensure_ascii=False), encoding="utf-8")
+    os.replace(partial, _judge_file(path))  # before the scores: where they are, it is known whose they are
     with open(partial, "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["clip_id", *wanted, "error"])
@@ -157,6 +184,23 @@ def score_samples(
             writer.writerow([s.clip_id, *("" if v is None else repr(float(v)) for v in values), row["error"] or ""])
     os.replace(partial, path)
     return _read(path, samples, wanted)
+
+
+def _judge_file(scores: Path) -> Path:
+    return scores.with_suffix(".judge.json")
+
+
+def _check_judge(path: Path, judge: Judge) -> None:
+    if not _judge_file(path).exists():  # of a version that did not write it
+        return
+    before, now = json.loads(_judge_file(path).read_text(encoding="utf-8")), judge_record(judge)
+    if before["fingerprint"] != now["fingerprint"]:
+        versions = f"{before['version']}, now {now['version']}"
+        what = versions if before["version"] != now["version"] else f"{now['version']} with other weights or options"
+        raise InputError(
+            f"{path} was scored by another {judge.plugin} ({what}); choose another --out, or remove all tables of its "
+            "scores to score again"
+        )
 
 
 def _read(path: Path, samples: Sequence[Sample], wanted: Sequence[str]) -> Scores:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +39,9 @@ class LatentCache:
         seed: of the noise that families put on image conditions.
         prompts: whose conditions are needed; those of the clips if None. A clip may stand under several.
 
+    Attributes:
+        identity: content of ``cache.json``: everything that its latents and conditions follow from.
+
     Raises:
         InputError: the folder is the cache of another generator, another size, or other clips.
     """
@@ -63,24 +67,39 @@ class LatentCache:
             "seed": seed,
         }
         claim_folder(folder / "cache.json", state, "latents")
+        self.identity = (folder / "cache.json").read_text(encoding="utf-8")
         self._latents: dict[str, Tensor] = {}
         self._conditions: dict[str, Condition] = {}
 
-    def fill(self, *, part: tuple[int, int] = (0, 1), advance: Callable[[int], None] = lambda n: None) -> None:
+    def fill(
+        self,
+        *,
+        part: tuple[int, int] = (0, 1),
+        begin: Callable[[int], None] = lambda n: None,
+        advance: Callable[[int], None] = lambda n: None,
+    ) -> None:
         """Write the shards that are missing; with ``part`` (i, n) only every n-th, from the i-th.
+
+        Args:
+            part: of several processes or machines.
+            begin: called once, with the number of clips that are left to do here.
+            advance: called with the number of clips that were done.
 
         Raises:
             ClipError: a clip cannot be read, or is shorter than the generator's clips.
         """
-        for index, clips in enumerate(_shards(self._clips)):
-            path = self._path("latents", index)
-            if not path.exists() and index % part[1] == part[0]:
-                _write(path, {s.clip_id: self._code(s) for s in clips})
+
+        def missing(kind: str, shards: Iterable[list[Any]]) -> list[tuple[Path, list[Any]]]:
+            mine = [(self._path(kind, i), items) for i, items in enumerate(shards) if i % part[1] == part[0]]
+            return [(path, items) for path, items in mine if not path.exists()]
+
+        left = missing("latents", _shards(self._clips))
+        begin(sum(len(clips) for _, clips in left))
+        for path, clips in left:
+            _write(path, {s.clip_id: self._code(s) for s in clips})
             advance(len(clips))
-        for index, prompts in enumerate(_shards(self._prompts)):
-            path = self._path("conditions", index)
-            if not path.exists() and index % part[1] == part[0]:
-                _write(path, self._conditions_of(prompts))
+        for path, prompts in missing("conditions", _shards(self._prompts)):
+            _write(path, self._conditions_of(prompts))
 
     def open(self) -> None:
         """Map the files; what is asked for is read when it is asked for.

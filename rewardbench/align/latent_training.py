@@ -137,8 +137,14 @@ class LatentRewardTrainer:
         shares = (right.sum(0) / decided.sum(0)).tolist()  # 0/0 is NaN
         return values | {f"pairwise_accuracy:{d}": v for d, v in zip(self.model.dimensions, shares, strict=True)}
 
-    def train(self, until: int, *, advance: Callable[[int], None] = lambda n: None) -> None:
-        """Train to step ``until``, from the newest state of the folder.
+    def train(
+        self,
+        until: int,
+        *,
+        begin: Callable[[int], None] = lambda n: None,
+        advance: Callable[[int], None] = lambda n: None,
+    ) -> None:
+        """Train to step ``until``, from the newest state of the folder; see :meth:`Trainer.train`.
 
         Raises:
             CheckFailed: the loss diverged; the last good state stays.
@@ -146,7 +152,7 @@ class LatentRewardTrainer:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.resume()
-        advance(self.step)
+        begin(until - self.step)
         steps: list[dict[str, float]] = []
         while self.step < until:
             steps.append(self.train_step())

@@ -155,7 +155,13 @@ def _how_to_load(result: Mapping[str, Any]) -> list[str]:
         f"pipe = DiffusionPipeline.from_pretrained({base!r}, dtype=torch.bfloat16)",
         load,
     ]
-    return ["From this folder:", _fenced("\n".join(code), "python")]
+    said = ["From this folder:", _fenced("\n".join(code), "python")]
+    if lora and generator.get("family") == "wan" and generator.get("needs_image"):
+        said.append(
+            "diffusers warns of the layers `add_k_proj` and `add_v_proj`, which this LoRA does not adapt: it gives "
+            "them adapters of zeros. Nothing is missing."
+        )
+    return said
 
 
 def _toy_code(model: str, lora: bool) -> str:

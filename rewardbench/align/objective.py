@@ -191,6 +191,26 @@ def pair_weights(
     return {p.pair_id: float(w) for p, w in zip(pairs, weight, strict=True)}
 
 
+def strength(family: VideoFamily, recipe: Recipe, weights: Mapping[str, float]) -> list[str]:
+    """Sentences for people: how strong the pull to the reference is, and how uneven the weights of examples are."""
+    said = []
+    if recipe.compares:
+        elements = loss_elements(family, recipe)
+        found = losses.effective_beta(recipe.beta, scale=recipe.scale, reduction=recipe.reduction, elements=elements)
+        said.append(
+            f"effective beta: {found.per_sample:g} per sample (of the mean squared error), "
+            f"{found.per_element:.3g} per element ({elements:,} elements a clip; beta {recipe.beta:g}, "
+            f"reduction {recipe.reduction}, scale {recipe.scale:g}, {recipe.error_space} space, {recipe.beta_schedule})"
+        )
+    if weights:
+        values = torch.tensor(list(weights.values()))
+        said.append(
+            f"weights of {len(values)} examples: mean {values.mean():.3g}, largest {values.max():.3g}, effective "
+            f"sample size {losses.effective_sample_size(values):.1f}"
+        )
+    return said
+
+
 def _all_known(rewards: Tensor, why: str) -> None:
     missing = int(rewards.isnan().sum())
     if missing:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from rewardbench.align.recipe import Recipe
+
 
 class Phases:
     """Seconds by phase (data, reference, forward, backward, optimiser), summed since the last :meth:`take`."""
@@ -43,6 +45,30 @@ def forward_flops(ask: Callable[[], object]) -> float:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         ask()
     return float(counter.get_total_flops())
+
+
+def arithmetic_bound(recipe: Recipe, first: float, later: float, device: torch.device) -> dict[str, float]:
+    """Seconds that the arithmetic of a step would take at the device's own speed of matrix products: forward once for
+    the policy and once for a live reference, backward twice the forward (three times with full checkpointing).
+
+    Args:
+        recipe: what a step goes through.
+        first: floating-point operations of a step's first forward.
+        later: of any other; fewer where a frozen prefix is shared.
+        device: that is measured.
+    """
+    units = 1.0 if recipe.compares and not recipe.cache_reference else 0.0
+    units += 1.0 if recipe.tuning == "lora" else 2.0
+    units += {"none": 0.0, "full": 1.0, "selective": 0.6}[recipe.checkpointing] + float(recipe.low_memory)
+    forwards = 1.0 + units * later / first
+    dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[recipe.precision]
+    peak = peak_flops(device, dtype)
+    return {
+        "forward_flops": first,
+        "forwards_per_step": forwards,
+        "peak_flops": peak,
+        "seconds_per_step": first * forwards / peak,
+    }
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype, size: int | None = None) -> float:

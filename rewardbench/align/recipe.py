@@ -56,7 +56,7 @@ _POSITIVE = (
 )
 _NOT_NEGATIVE = (
     *("micro_batch_size", "draws_per_pair", "sft_weight", "weight_decay", "warmup_steps", "max_grad_norm"),
-    *("guidance_scale", "seed"),
+    *("guidance_scale", "seed", "lora_from"),
 )
 
 
@@ -93,6 +93,8 @@ class Recipe:
         rounds: how often clips are sampled anew from the policy and trained on.
         tuning: ``lora`` or ``full``.
         lora_rank, lora_alpha: of the adapter.
+        lora_from: first block with LoRA, counted from 0, which is everywhere. Blocks before it are the same in policy
+            and reference and are computed once for both.
         learning_rate, weight_decay, adam_beta1, adam_beta2, adam_epsilon: of AdamW.
         schedule, warmup_steps: of the learning rate.
         max_grad_norm: gradients are clipped to it; 0 for never.
@@ -144,6 +146,7 @@ class Recipe:
     tuning: str = "lora"
     lora_rank: int = 64
     lora_alpha: int = 64
+    lora_from: int = 0
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
     adam_beta1: float = 0.9
@@ -178,6 +181,12 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+    def identity(self) -> dict[str, Any]:
+        """What a folder remembers a run by: settings that came later are left out where they change nothing, so that
+        folders of versions without them stay theirs."""
+        found = self.as_dict()
+        return found if self.lora_from else {name: value for name, value in found.items() if name != "lora_from"}
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -242,6 +251,11 @@ def _refusals(r: Recipe) -> list[tuple[bool, str]]:
         (
             r.tuning == "full" and r.reference in ("adapter_off", "frozen_adapter"),
             f"reference {r.reference} needs an adapter; with tuning full choose frozen_copy or ema",
+        ),
+        (
+            r.lora_from > 0 and (r.tuning == "full" or r.algorithm == "flow-nrg"),
+            f"lora_from says at which block LoRA begins, and {'tuning full' if r.tuning == 'full' else r.algorithm} "
+            "has none; leave lora_from out",
         ),
         (
             r.cache_reference and moving,

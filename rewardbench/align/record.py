@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rewardbench
+from rewardbench.align.judging import judge_record
 from rewardbench.align.losses import effective_beta
 from rewardbench.align.monitors import AlarmRule, findings, watch_rows
 from rewardbench.align.objective import loss_elements
+from rewardbench.align.processes import on_main
 from rewardbench.align.samples import Sample
 from rewardbench.align.training import read_log
 from rewardbench.align.watching import readings
@@ -64,6 +66,7 @@ def write_result(
         "sampling": asdict(run.sampling),
         "optimised": s.judge.label,
         "held_out": [judge.plugin for judge in s.held_out],
+        "judges": [judge_record(judge) for judge in (s.judge, *s.held_out)],
         "prompts": {"learned_on": len(run.prompts), "compared_on": len(run.evaluation)},
         "pairs": [_pairs(folder) for folder in rounds],
         "training": [read_log(folder / "train") for folder in rounds],
@@ -92,11 +95,14 @@ def write_result(
             "command": s.command,
         },
     }
-    if run.process.is_main_process:
-        partial = run.out / ".result.partial"
-        partial.write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
-        os.replace(partial, run.out / "result.json")
+    on_main(run.process, lambda: _write(result, run.out / "result.json"))
     return result
+
+
+def _write(result: Mapping[str, Any], path: Path) -> None:
+    partial = path.with_name(".result.partial")
+    partial.write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
+    os.replace(partial, path)
 
 
 def _pairs(folder: Path) -> dict[str, Any]:

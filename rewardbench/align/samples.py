@@ -100,6 +100,7 @@ def sample_clips(
     hook: VelocityHook | None = None,
     part: tuple[int, int] = (0, 1),
     in_step: Any = None,
+    begin: Callable[[int], None] = lambda n: None,
     advance: Callable[[int], None] = lambda n: None,
 ) -> list[Sample]:
     """Sample what is missing, and return all clips of the folder in the order of prompts and samples.
@@ -116,7 +117,8 @@ def sample_clips(
         part: (i, n): only every n-th chunk, from the i-th: for several processes or machines.
         in_step: accelerate's ``PartialState`` where the network is shared out over its processes, ``part``'s n: each
             makes as many forwards as every other; one without a chunk of its own repeats another's and drops it.
-        advance: called with the number of clips that are ready.
+        begin: called once, with the number of clips that are left to make here.
+        advance: called with the number of clips that were made.
 
     Raises:
         InputError: the folder holds clips of another identity.
@@ -142,8 +144,7 @@ def sample_clips(
     turns = [(i, True) for i, path in enumerate(files) if i % part[1] == part[0] and not path.exists()]
     if in_step is not None:
         turns = _turns(from_main(in_step, [i for i, path in enumerate(files) if not path.exists()]), part)
-    done = sum(len(chunk) for i, chunk in enumerate(chunks) if (i, True) not in turns)
-    advance(done)
+    begin(sum(len(chunks[i]) for i, kept in turns if kept))
     for index, kept in turns:
         chunk, names = chunks[index], [f"{p.prompt_id}-{n}" for p, n in chunks[index]]
         condition, empty = conditions(family, [p for p, _ in chunk], seed)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rewardbench.align import checkpointing, engines
 from rewardbench.align.adapters import Reference
@@ -23,7 +23,8 @@ from rewardbench.align.families.base import VideoFamily
 from rewardbench.align.latent_cache import LatentCache
 from rewardbench.align.objective import Batch, errors, make_batch, step_loss
 from rewardbench.align.pairs import PreferencePair
-from rewardbench.align.phases import Phases, forward_flops, peak_flops
+from rewardbench.align.phases import Phases, arithmetic_bound, forward_flops
+from rewardbench.align.prefix import SharedPrefix
 from rewardbench.align.recipe import Recipe
 from rewardbench.align.reference_errors import filled, identity_of
 from rewardbench.align.run_states import KEPT_STATES, LOG_FILE, States, read_log, states
@@ -49,6 +50,7 @@ class Trainer:
         folder: states, log and reference errors go there; a run that was stopped goes on from it.
         save_every: steps between states.
         log_every: steps between lines of the log; each is a mean over these steps.
+        accelerator: from :func:`rewardbench.align.engines.make_accelerator`; made here if None.
     """
 
     def __init__(
@@ -62,14 +64,11 @@ class Trainer:
         *,
         save_every: int = 100,
         log_every: int = 10,
+        accelerator: Any = None,
     ) -> None:
-        from accelerate import Accelerator
-
         self.family, self.recipe, self.pairs, self.weights, self.cache = family, recipe, list(pairs), weights, cache
         self.folder, self.save_every, self.log_every = folder, save_every, log_every
-        self.accelerator = Accelerator(
-            mixed_precision=recipe.precision, cpu=next(family.transformer.parameters()).device.type == "cpu"
-        )
+        self.accelerator = accelerator or engines.make_accelerator(family, recipe)
         self.engine = engines.engine_name(self.accelerator)
         engines.check_engine(self.engine, recipe)
         world = self.accelerator.num_processes
@@ -99,6 +98,8 @@ class Trainer:
         if self.reference is not None:  # after the policy, whose way of sharding it follows
             self.reference.prepare(self.accelerator, self.engine, recipe)
         self.step = self._overflows = 0
+        # DeepSpeed fetches weights in an order that it has learnt; it is spared blocks that answer without computing
+        self.prefix = SharedPrefix(0 if self.engine == "deepspeed" else recipe.lora_from)
         self.phases = Phases(self.accelerator.device)
         self._reference_errors: dict[tuple[str, int], Tensor] = {}
         self._states = States(self)
@@ -228,12 +229,16 @@ class Trainer:
             self.accelerator.backward(loss)
 
     def _backward(self, batch: Batch, share: float, *, last: bool = True) -> dict[str, Tensor]:
-        reference = self._reference_of(batch) if self.recipe.compares else None
-        if self.recipe.low_memory and batch.sides > 1:
-            return self._backward_apart(batch, reference, share, last)
+        with self.prefix.batch():
+            reference = self._reference_of(batch) if self.recipe.compares else None
+            if self.recipe.low_memory and batch.sides > 1:
+                return self._backward_apart(batch, reference, share, last)
+            return self._backward_together(batch, reference, share, last)
+
+    def _backward_together(self, batch: Batch, reference: Tensor | None, share: float, last: bool) -> dict[str, Tensor]:
         with self._synchronised(last):
             with self.phases.timed("forward"):
-                policy = errors(self.family, self.network, batch, self.recipe)
+                policy = self._policy_errors(batch)
                 found = step_loss(policy, reference, batch, self.recipe)
             with self.phases.timed("backward"):
                 self._differentiate(found.loss * share, last)
@@ -244,7 +249,7 @@ class Trainer:
         goes through again with the derivative by its own errors. Exact, for one more forward and half the memory."""
         sides = [batch.side(n) for n in range(batch.sides)]
         with self.phases.timed("forward"), torch.no_grad():
-            policy = torch.cat([errors(self.family, self.network, side, self.recipe) for side in sides])
+            policy = torch.cat([self._policy_errors(side, n) for n, side in enumerate(sides)])
         with torch.enable_grad():
             policy = policy.detach().requires_grad_()
             found = step_loss(policy, reference, batch, self.recipe)
@@ -253,11 +258,20 @@ class Trainer:
             final = last and n == len(sides) - 1
             with self._synchronised(final):
                 with self.phases.timed("forward"):
-                    again = errors(self.family, self.network, side, self.recipe)
+                    again = self._policy_errors(side, n)
                 with self.phases.timed("backward"):
                     rows = slice(n * batch.size, (n + 1) * batch.size)
                     self._differentiate((again * slope[rows]).sum() * share, final)
         return found.values
+
+    def _policy_errors(self, batch: Batch, part: int = 0) -> Tensor:
+        """Of a batch, or of its side ``part``."""
+        return self._shared_errors(self.network, self.family.transformer, batch, part)
+
+    def _shared_errors(self, network: Any, plain: nn.Module, batch: Batch, part: int) -> Tensor:
+        """Of a network as it is asked, which may be wrapped, and as its blocks are found."""
+        with self.prefix.shared(self.family.blocks(plain), part):
+            return errors(self.family, network, batch, self.recipe)
 
     def _reference_of(self, batch: Batch) -> Tensor:
         if self._reference_errors:
@@ -266,13 +280,13 @@ class Trainer:
         assert self.reference is not None
         with self.phases.timed("reference"):
             sides = [batch.side(n) for n in range(batch.sides)] if self.recipe.low_memory else [batch]
-            return torch.cat([self._reference_errors_of(side) for side in sides])
+            return torch.cat([self._reference_errors_of(side, n) for n, side in enumerate(sides)])
 
-    def _reference_errors_of(self, batch: Batch) -> Tensor:
+    def _reference_errors_of(self, batch: Batch, part: int = 0) -> Tensor:
         """In the policy's precision: a copy made before the engine took over the policy knows nothing of autocast."""
         assert self.reference is not None
         with self.reference.active(self.network) as other, self.accelerator.autocast():
-            return errors(self.family, other, batch, self.recipe)
+            return self._shared_errors(other, other, batch, part)
 
     def cache_reference(self, until: int) -> None:
         """Compute the reference's errors of every (pair, draw) that steps up to ``until`` visit, or read them.
@@ -299,8 +313,19 @@ class Trainer:
 
     # ------------------------------------------------------------------ the loop
 
-    def train(self, until: int, *, advance: Callable[[int], None] = lambda n: None) -> None:
+    def train(
+        self,
+        until: int,
+        *,
+        begin: Callable[[int], None] = lambda n: None,
+        advance: Callable[[int], None] = lambda n: None,
+    ) -> None:
         """Train to step ``until``, from the newest state of the folder.
+
+        Args:
+            until: a step.
+            begin: called once, with the number of steps that are left.
+            advance: called with the number of steps that were made.
 
         Raises:
             CheckFailed: the loss diverged (not finite, or the winners' error is :data:`DIVERGED` times the reference's,
@@ -308,7 +333,7 @@ class Trainer:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.resume()
-        advance(self.step)
+        begin(until - self.step)
         self.cache_reference(until)
         if self.step < until and not self.bound:
             self._measure_bound()
@@ -352,26 +377,16 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _measure_bound(self) -> None:
-        """Seconds that the arithmetic of a step would take at the device's own speed of matrix products: forward once
-        for the policy and once for a live reference, backward twice the forward (three times with full checkpointing).
-        """
+        """Where a frozen prefix is shared, the first pass alone goes through it."""
         batch = make_batch(
             self.family, self.recipe, self.cache, self.batch_at(self.step)[:1], {}, self.accelerator.device
         )
         plain = self.family.transformer
-        one = forward_flops(lambda: errors(self.family, plain, batch, self.recipe)) * self._share
-        live = self.recipe.compares and not self.recipe.cache_reference
-        lora = self.recipe.tuning == "lora"
-        units = 1.0 + (1.0 if live else 0.0) + (1.0 if lora else 2.0)
-        units += {"none": 0.0, "full": 1.0, "selective": 0.6}[self.recipe.checkpointing] + float(self.recipe.low_memory)
-        dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.recipe.precision]
-        peak = peak_flops(self.accelerator.device, dtype)
-        self.bound = {
-            "forward_flops": one,
-            "forwards_per_step": units,
-            "peak_flops": peak,
-            "seconds_per_step": one * units / peak,
-        }
+        with self.prefix.batch():
+            first, later = (
+                forward_flops(lambda: self._shared_errors(plain, plain, batch, 0)) * self._share for _ in range(2)
+            )
+        self.bound = arithmetic_bound(self.recipe, first, later, self.accelerator.device)
 
     # ------------------------------------------------------------------ states
 

@@ -134,6 +134,7 @@ def align(
     from rewardbench.align.families import family_name
     from rewardbench.align.judging import Judge
     from rewardbench.align.presets import recipe_for
+    from rewardbench.align.processes import leaving_at_the_end
     from rewardbench.align.sampling import SamplingChoice
     from rewardbench.align.settings import AlignSettings
 
@@ -181,7 +182,7 @@ def align(
         for line in describe_run(settings):
             output.write(line)
         return 0
-    with output.own_stdout() as stdout, terminal_progress() as progress:
+    with output.own_stdout() as stdout, terminal_progress() as progress, leaving_at_the_end():
         result = run_alignment(settings, progress, stage=stage)
         progress.end_phase()
         if output_format == "json":

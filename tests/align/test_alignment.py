@@ -556,3 +556,81 @@ def test_running_out_of_gpu_memory_is_one_sentence(settings, judge, monkeypatch)
         InputError, match=r"ran out of memory \(CUDA out of memory. Tried to allocate 2 GiB.\); what is"
     ):
         align(settings())
+
+
+def test_the_result_says_who_judged_and_scores_of_another_version_are_not_mixed_in(
+    settings, judge, monkeypatch
+) -> None:
+    given = settings()
+    result = align(given)
+    (record,) = result["judges"]
+    expected = judging.judge_record(given.judge)
+    assert record == expected
+    assert record["label"] == "random"
+    assert record["version"] == judging.card_of("random").version
+    assert len(record["fingerprint"]) > 8
+    beside = given.out / "evaluate" / "aligned-scores.judge.json"
+    assert json.loads(beside.read_text()) == record
+    monkeypatch.setattr(judging, "judge_record", lambda j: expected | {"version": "9", "fingerprint": "other"})
+    with pytest.raises(InputError, match=rf"scored by another random \({record['version']}, now 9\); choose another"):
+        align(given)
+    beside.unlink()  # as an earlier version left it
+    for path in given.out.rglob("*.judge.json"):
+        path.unlink()
+    align(given)
+
+
+def test_what_was_done_before_does_not_count_in_the_rate(settings, judge, monkeypatch) -> None:
+    phases: dict[str, list[int]] = {}
+
+    class Ears:
+        def start_phase(self, name, total):
+            self.now = phases.setdefault(name, [total, 0])
+
+        def advance(self, n=1):
+            self.now[1] += n
+
+        def end_phase(self): ...
+        def message(self, text): ...
+
+    given = settings(changes={"steps": 6}, evaluations=1)
+    plain, left = Trainer.train_step, [3]
+
+    def stopping(trainer):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return plain(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            align(given, Ears())
+    assert phases["sampling (round 1)"] == [15, 15]
+    assert phases["encoding"] == [15, 15]
+    assert phases["training (round 1) to step 6"] == [6, 3]
+    phases.clear()
+    align(given, Ears())
+    assert phases["training (round 1) to step 6"] == [4, 4]  # from the state of step 2
+    assert phases.keys().isdisjoint({"sampling (round 1)", "encoding"})
+    assert all(total == done for name, (total, done) in phases.items())
+
+
+def test_a_run_that_does_not_fit_is_judged_by_what_its_engine_shares(settings, judge, monkeypatch) -> None:
+    from types import SimpleNamespace
+
+    from rewardbench.align.sharing import Sharing
+
+    seen = []
+    run = alignment.Alignment(settings())
+    monkeypatch.setattr(alignment, "estimate", lambda family, recipe, sharing: seen.append(sharing))
+    monkeypatch.setattr(alignment, "check_fits", lambda needed, free: None)
+    monkeypatch.setattr(alignment, "available_to", lambda network: None)
+    network = SimpleNamespace(parameters=lambda: iter([SimpleNamespace(device=torch.device("cuda"))]))
+    monkeypatch.setattr(run.family, "transformer", network)
+    told = {"zero_optimization": {"stage": 3}}
+    state = SimpleNamespace(deepspeed_plugin=SimpleNamespace(deepspeed_config=told))
+    run._refuse_what_does_not_fit(
+        run.recipe, SimpleNamespace(distributed_type="DEEPSPEED", num_processes=8, state=state)
+    )
+    assert seen == [Sharing(8, "deepspeed", 3)]

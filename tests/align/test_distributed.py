@@ -43,6 +43,7 @@ SHARDED = {
     "ema": {"algorithm": "dpo", "tuning": "full", "reference": "ema", "ema_decay": 0.5},
     "lora": RECIPES["gapo"] | {"micro_batch_size": 1},
     "lora_ema": RECIPES["ema"],
+    "late_lora": RECIPES["ema"] | {"lora_from": 1, "checkpointing": "full"},
 }
 ENGINES = {
     "plain": {},
@@ -195,7 +196,7 @@ def test_a_network_shared_out_by_deepspeed_learns_what_one_process_does_and_goes
 FAILS = """
 import sys
 from accelerate.state import PartialState
-from rewardbench.align.processes import from_main, on_main
+from rewardbench.align.processes import from_main, on_all, on_main
 from rewardbench.errors import InputError
 
 process = PartialState(cpu=True)
@@ -204,21 +205,65 @@ assert from_main(process, process.process_index) == 0
 def work():
     raise InputError("the prompts have no images")
 
-try:
-    on_main(process, work)
-except InputError as error:
-    open(f"{sys.argv[1]}/{process.process_index}", "w").write(str(error))
+def own():
+    if process.process_index == 1:
+        raise InputError("a clip of the second cannot be read")
+    return "done"
+
+said = []
+for each in (lambda: on_main(process, work), lambda: on_all(process, own)):
+    try:
+        each()
+    except InputError as error:
+        said.append(str(error))
+assert on_all(process, lambda: process.process_index) == process.process_index
+open(f"{sys.argv[1]}/{process.process_index}", "w").write("\\n".join(said))
 process.destroy_process_group()
 """
 
 
 @pytest.mark.system
-def test_what_fails_in_the_first_process_ends_the_others_with_its_sentence(tmp_path) -> None:
+def test_what_fails_in_one_process_ends_the_others_with_its_sentence(tmp_path) -> None:
     script = tmp_path / "fails.py"
     script.write_text(FAILS)
     done = launch(2, [script, tmp_path])
     assert done.returncode == 0, done.stderr[-3000:]
-    assert [(tmp_path / str(rank)).read_text() for rank in (0, 1)] == ["the prompts have no images"] * 2
+    said = "the prompts have no images\na clip of the second cannot be read"
+    assert [(tmp_path / str(rank)).read_text() for rank in (0, 1)] == [said] * 2
+
+
+def command(out: Path, model: Path, prompts: Path) -> list[object]:
+    words: list[object] = ["-m", "rewardbench", "align", "--plugin", "drawn-rules", "--dimension", "sharpness"]
+    words += ["--model", model, "--prompts", prompts, "--out", out, "--device", "cpu", "--algorithm", "dpo"]
+    words += ["--held-out", "none", "--sampling-steps", 1, "--sampling-batch", 2, "--evaluations", 1]
+    settings = {"steps": 2, "batch_size": 2, "samples_per_prompt": 2, "lora_rank": 2}
+    return words + [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+
+
+@pytest.mark.system
+def test_the_command_ends_quietly_in_every_process(tmp_path, monkeypatch, tiny_toy, prompt_table) -> None:
+    monkeypatch.setenv("REWARDBENCH_CACHE", str(tmp_path / "cache"))
+    done = launch(2, command(tmp_path / "run", tiny_toy, prompt_table))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "terminate called" not in done.stderr
+    assert "destroy_process_group" not in done.stderr  # torch's own reproach to those who leave without
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["provenance"]["processes"] == 2
+
+
+@pytest.mark.system
+def test_what_the_first_process_of_the_command_meets_ends_all_with_its_sentence(
+    tmp_path, monkeypatch, tiny_toy, prompt_table
+) -> None:
+    """The first one reads prompts and images for all."""
+    monkeypatch.setenv("REWARDBENCH_CACHE", str(tmp_path / "cache"))
+    next((tmp_path / "images").iterdir()).unlink()
+    done = launch(2, command(tmp_path / "run", tiny_toy, prompt_table))
+    lines = [line for line in done.stderr.splitlines() if line.startswith("rewardbench: error: ")]
+    assert done.returncode != 0
+    assert len(lines) == 2
+    assert len(set(lines)) == 1
+    assert "images/" in lines[0]
+    assert "terminate called" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ CLOSE = 0.15
 class Cache:
     """Latents and conditions of any clip, made up."""
 
+    identity = "made up"
+
     def __init__(self, family: VideoFamily, condition: Condition) -> None:
         self._shape, self._condition = family.latent_shape, condition
 
@@ -154,6 +156,8 @@ FURTHER = [
     {"algorithm": "sft"},
     {"algorithm": "realdpo", "losers": 3, "samples_per_prompt": 4, "low_memory": True},
     {"precision": "bf16"},
+    {"lora_from": 2},
+    {"lora_from": 3, "low_memory": True, "checkpointing": "full"},
 ]
 CASES = [
     *(("toy", way) for way in WAYS + FURTHER),
@@ -166,6 +170,7 @@ CASES = [
 ]
 
 
+@pytest.mark.system
 @pytest.mark.usefixtures("fresh_accelerator")
 @pytest.mark.parametrize(("name", "changes"), CASES, ids=str)
 def test_the_estimate_is_within_15_percent_of_the_allocators_peak(folders, tmp_path, name, changes) -> None:

@@ -27,6 +27,12 @@ from rewardbench.errors import InputError
         ({"algorithm": "dpo", "share_time": False, "beta_schedule": "(1-t)^2"}, "no one factor"),
         ({"algorithm": "dpo", "batch_size": 6, "micro_batch_size": 4}, "does not divide"),
         ({"algorithm": "realdpo", "losers": 5}, "at least as many samples_per_prompt"),
+        (
+            {"algorithm": "dpo", "tuning": "full", "reference": "ema", "lora_from": 1},
+            "tuning full has none; leave lora_",
+        ),
+        ({"algorithm": "flow-nrg", "lora_from": 1}, "flow-nrg has none; leave lora_from out"),
+        ({"algorithm": "dpo", "lora_from": -1}, "lora_from is not negative"),
         ({"algorithm": "ppo"}, "'ppo' is not known"),
         ({"algorithm": "dpo", "beta": 0.0}, "beta is positive"),
         ({"algorithm": "dpo", "condition_dropout": 1.5}, "between 0 and 1"),
@@ -72,3 +78,8 @@ def test_every_setting_is_described() -> None:
     text = " ".join((Recipe.__doc__ or "").split())
     for f in dataclasses.fields(Recipe):
         assert f.name in text, f.name
+
+
+def test_a_folder_of_a_version_without_lora_from_stays_the_same_run_s() -> None:
+    assert Recipe().identity().keys() == Recipe().as_dict().keys() - {"lora_from"}
+    assert Recipe(lora_from=1).identity() == Recipe(lora_from=1).as_dict()

@@ -122,6 +122,7 @@ def test_an_overflow_in_fp16_is_left_to_the_scaler_for_a_while(make_trainer, mon
         {"algorithm": "gapo", "pair_weight": "gap", "gap_normalize": "batch"},
         {"schedule": "cosine", "warmup_steps": 3},
         {"precision": "bf16"},
+        {"lora_from": 1, "reference": "ema", "ema_decay": 0.5, "low_memory": True, "checkpointing": "full"},
         {"algorithm": "realdpo", "losers": 2, "reference": "ema", "precision": "bf16"},
     ],
     ids=lambda c: "-".join(map(str, c.values())) or "dpo",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import runpy
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -109,6 +110,7 @@ CASES = {
     "wan t2v": wan21("t2v"),
     "wan i2v": wan21("i2v"),
     "wan t2v full": wan21("t2v", tuning="full", reference="frozen_copy"),
+    "wan i2v late": wan21("i2v", lora_from=1),
     "ltx t2v": ltx_video("t2v"),
     "ltx i2v": ltx_video("i2v"),
     "hunyuanvideo t2v": hunyuan(None),
@@ -214,6 +216,7 @@ def test_whole_loop_ends_in_weights_that_the_plain_pipeline_computes_with(
     assert_report_shows_the_run(run, result)
     assert_card_loads_the_weights(run, trained, monkeypatch)
     assert_nothing_is_made_twice(run, result)
+    assert_evaluation_alone_reads_the_weights(run, result)
 
 
 def assert_every_stage_did_its_work(run: Run, trained: VideoFamily) -> None:
@@ -311,6 +314,7 @@ def assert_card_loads_the_weights(run: Run, trained: VideoFamily, monkeypatch: p
     """The card's own lines, run beside the weights and the base model."""
     card = (run.out / "README.md").read_text(encoding="utf-8")
     assert f"pipeline_tag: {'image' if run.case.image else 'text'}-to-video" in card
+    assert ("add_k_proj" in card) == (trained.name == "wan" and run.case.image and not run.full)
     lines = card.split("```python\n")[1].split("```")[0]
     beside = run.out.parent / "beside"
     beside.mkdir()
@@ -347,6 +351,19 @@ def assert_nothing_is_made_twice(run: Run, result: dict[str, Any]) -> None:
     for path, (content, written) in before.items():
         torch.testing.assert_close(contents(path), content, rtol=0.0, atol=0.0)
         assert path.stat().st_mtime_ns == written, path
+
+
+def assert_evaluation_alone_reads_the_weights(run: Run, result: dict[str, Any]) -> None:
+    """A process that has not trained samples the same clips."""
+    folder = run.out / "evaluate"
+    before = {s.clip_id: load_file(str(s.latents))[s.clip_id] for s in read_samples(folder / "aligned")}
+    shutil.rmtree(folder / "aligned")
+    for path in folder.glob("aligned*"):
+        path.unlink()
+    again = align(run.settings, stage="evaluate")
+    for s in read_samples(folder / "aligned"):
+        torch.testing.assert_close(load_file(str(s.latents))[s.clip_id], before[s.clip_id], rtol=1e-5, atol=1e-5)
+    assert again["changes"].keys() == result["changes"].keys()
 
 
 def test_command_aligns_a_folder_and_the_dry_run_touches_nothing(

@@ -17,7 +17,12 @@ KINDS = (None, "latent_concat", "token_replace")
 
 
 def save_tiny_hunyuanvideo(
-    folder: Path, kind: str | None = None, *, guidance_embeds: bool = True, scheduler: dict[str, Any] | None = None
+    folder: Path,
+    kind: str | None = None,
+    *,
+    guidance_embeds: bool = True,
+    scheduler: dict[str, Any] | None = None,
+    layers: int = 1,
 ) -> Path:
     """Write a ``HunyuanVideoPipeline``, or the image-to-video pipeline of a ``kind``."""
     from diffusers import (
@@ -36,8 +41,8 @@ def save_tiny_hunyuanvideo(
         out_channels=channels,
         num_attention_heads=2,
         attention_head_dim=10,
-        num_layers=1,
-        num_single_layers=1,
+        num_layers=layers,
+        num_single_layers=layers,
         num_refiner_layers=1,
         patch_size=1,
         patch_size_t=1,
