@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, product
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from rewardbench.benchmark import Label
 from rewardbench.catalogue.building import PairRow, Side
+from rewardbench.catalogue.card import BenchmarkCard
+from rewardbench.errors import InputError
 
 Rule = Literal["mean", "majority"]
 Ratings = Sequence[Fraction | int | None]
@@ -72,12 +75,15 @@ def _sign(value: Fraction | int) -> Label:
 def rated_pairs(clips: Sequence[RatedClip], systems: Sequence[str], rule: Rule, id_prefix: str = "") -> list[PairRow]:
     """All pairs of two systems' clips of the same prompt id, in the order of ``clips``' prompts and of ``systems``.
 
-    Pairs that no rater decides in any dimension are left out.
+    A system may have several takes of a prompt: each is paired with each of the other system, and takes after the first
+    are named ``SYSTEM#2`` … in the pair's id. Pairs that no rater decides in any dimension are left out.
+
+    Raises:
+        InputError: a clip stands twice with different content.
     """
     rows = []
     for prompt_id, by_system in _by_prompt(clips).items():
-        for first, second in combinations([system for system in systems if system in by_system], 2):
-            a, b = by_system[first], by_system[second]
+        for (first, a), (second, b) in _couples(by_system, systems):
             labels = {d: label_of(a.ratings[d], b.ratings[d], rule) for d in a.ratings if d in b.ratings}
             if all(label is None for label in labels.values()):
                 continue
@@ -87,22 +93,27 @@ def rated_pairs(clips: Sequence[RatedClip], systems: Sequence[str], rule: Rule, 
                     Side(a.video, a.prompt),
                     Side(b.video, b.prompt),
                     labels,
-                    {"prompt_id": prompt_id, "system_a": first, "system_b": second, **a.columns},
+                    {"prompt_id": prompt_id, "model_a": a.system, "model_b": b.system, **a.columns},
                 )
             )
     return rows
 
 
 def rater_views(clips: Sequence[RatedClip], systems: Sequence[str], dimension: str, rule: Rule) -> RaterViews:
-    """What each rater said in one dimension, by clip and by pair (the pairs of :func:`rated_pairs`)."""
-    rated = [clip for clip in clips if dimension in clip.ratings and clip.system in systems]
+    """What each rater said in one dimension, by clip and by pair (the pairs of :func:`rated_pairs`).
+
+    Raises:
+        InputError: a clip stands twice with different content.
+    """
+    rated = _by_prompt([clip for clip in clips if dimension in clip.ratings and clip.system in systems])
     pairs, prompts = [], []
-    for by_system in _by_prompt(rated).values():
-        for first, second in combinations([system for system in systems if system in by_system], 2):
-            a, b = _floats(by_system[first].ratings[dimension]), _floats(by_system[second].ratings[dimension])
-            pairs.append(a - b)
-            prompts.append(by_system[first].prompt)
-    items = [_floats(clip.ratings[dimension]) for clip in rated]
+    for by_system in rated.values():
+        for (_, a), (_, b) in _couples(by_system, systems):
+            pairs.append(_floats(a.ratings[dimension]) - _floats(b.ratings[dimension]))
+            prompts.append(a.prompt)
+    items = [
+        _floats(clip.ratings[dimension]) for by_system in rated.values() for takes in by_system.values() for clip in takes
+    ]
     return RaterViews(np.array(items), np.array(pairs), tuple(prompts), rule)
 
 
@@ -110,11 +121,56 @@ def dimensions_of(clips: Iterable[RatedClip]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(dimension for clip in clips for dimension in clip.ratings))
 
 
-def _by_prompt(clips: Sequence[RatedClip]) -> dict[str, dict[str, RatedClip]]:
-    found: dict[str, dict[str, RatedClip]] = {}
+def check_scale(clips: Iterable[RatedClip], card: BenchmarkCard, source: Path) -> None:
+    """Refuse a rating outside the scale that the card gives for its dimension.
+
+    Raises:
+        InputError: naming the first such rating.
+    """
+    ranges = {} if card.raters is None else card.raters.ranges
     for clip in clips:
-        found.setdefault(clip.prompt_id, {})[clip.system] = clip
+        for dimension, given in clip.ratings.items():
+            if dimension not in ranges:
+                continue
+            low, high = ranges[dimension]
+            outside = [value for value in given if value is not None and not low <= value <= high]
+            if outside:
+                raise InputError(
+                    f"{source}: rating {float(outside[0]):g} of {clip.video} (prompt {clip.prompt_id}) in {dimension} "
+                    f"lies outside the scale of {card.name}, {low} to {high}"
+                )
+
+
+def _by_prompt(clips: Sequence[RatedClip]) -> dict[str, dict[str, list[RatedClip]]]:
+    """Prompt id to system to its takes, in order; the same row twice is one take.
+
+    Raises:
+        InputError: one clip with two contents: which of them holds cannot be known.
+    """
+    found: dict[str, dict[str, list[RatedClip]]] = {}
+    for clip in clips:
+        takes = found.setdefault(clip.prompt_id, {}).setdefault(clip.system, [])
+        same = next((take for take in takes if take.video == clip.video), None)
+        if same is not None and same != clip:
+            raise InputError(
+                f"clip {clip.video!r} of prompt {clip.prompt_id!r} and system {clip.system!r} is rated twice, and "
+                "differently; keep one of the rows"
+            )
+        if same is None:
+            takes.append(clip)
     return found
+
+
+def _couples(
+    by_system: Mapping[str, Sequence[RatedClip]], systems: Sequence[str]
+) -> Iterator[tuple[tuple[str, RatedClip], tuple[str, RatedClip]]]:
+    """Every take of a system with every take of a later one, each with its name for the pair's id."""
+    for first, second in combinations([system for system in systems if system in by_system], 2):
+        yield from product(_named(first, by_system[first]), _named(second, by_system[second]))
+
+
+def _named(system: str, takes: Sequence[RatedClip]) -> list[tuple[str, RatedClip]]:
+    return [(system if n == 1 else f"{system}#{n}", take) for n, take in enumerate(takes, start=1)]
 
 
 def _floats(ratings: Ratings) -> np.ndarray:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rewardbench.probing.record import ProbeCell, ProbeRecord
 
 MOST_FAILURES = 10
+MOST_REASONS = 20
 WORDS = {"as expected": "ok", "wrong way": "wrong", "open": "?"}
 """Verdicts that are printed shorter than they are called."""
 
@@ -124,7 +125,22 @@ def print_cells(record: ProbeRecord, stdout: TextIO) -> None:
             cells = {c.dimension: c for c in record.cells if (c.treatment, c.level) == (treatment.name, level)}
             if cells:
                 lines.append([treatment.name, level, *(_cell(cells[name], record.clips.n) for name in names)])
+    if len(lines) == 1:
+        lines = [["nothing to show: every treatment that was asked for is left out"]]
     output.print_columns(lines, stdout)
+
+
+def _say_left_out(outcome: ProbeOutcome) -> None:
+    """One line a reason, with all treatments and the number of clips that it is about."""
+    reasons: dict[tuple[str, int], list[str]] = {}
+    for one in outcome.record.left_out:
+        reasons.setdefault((one.reason, one.n_clips), []).append(one.treatment)
+    for (reason, n), treatments in list(reasons.items())[:MOST_REASONS]:
+        clips = f"{n:,} clip{'' if n == 1 else 's'}"
+        output.error_line(f"rewardbench: left out: {', '.join(dict.fromkeys(treatments))} ({clips}): {reason}")
+    if len(reasons) > MOST_REASONS:
+        more = len(reasons) - MOST_REASONS
+        output.error_line(f"rewardbench: left out: {more:,} more, listed in {outcome.folder / 'probe.json'}")
 
 
 def _cell(cell: ProbeCell, n_clips: int) -> str:
@@ -137,6 +153,7 @@ def _say_rest(outcome: ProbeOutcome) -> None:
     record = outcome.record
     unit = "the model's own units" if record.clips.n == 1 else "probability" if record.is_judge else "SD between clips"
     output.error_line(f"rewardbench: changes in {unit}; ? is open; the page is {outcome.folder / 'report.html'}")
+    _say_left_out(outcome)
     for note in record.notes:
         output.error_line(f"rewardbench: note: {note}")
     for failure in record.failures[:MOST_FAILURES]:

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import combinations
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +171,13 @@ def _joined(runs: Sequence[FinishedRun], labels: Sequence[str] | None) -> list[L
     return joined
 
 
+def _counted(pairs: LabelledPairs, rule: str) -> BoolArray:
+    """The pairs (n,) that a rule is about: all, or those people decided."""
+    return np.asarray(pairs.human != 0, dtype=np.bool_) if rule == "without-ties" else np.ones(pairs.human.size, bool)
+
+
 def _outcomes(pairs: LabelledPairs, rule: str, seed: int) -> FloatArray:
-    """1 right, 0 wrong, NaN not counted: (models, n)."""
+    """1 right, 0 wrong, NaN where the model abstained or the rule does not count the pair: (models, n)."""
     rows = []
     for one in pairs.answers:
         if rule == "crossfit":
@@ -183,7 +189,7 @@ def _outcomes(pairs: LabelledPairs, rule: str, seed: int) -> FloatArray:
             row = np.full(pairs.human.size, np.nan)
             answered = ~np.isnan(one.margin)
             row[answered] = sort_margins(one.margin[answered]).sign == pairs.human[answered]
-            row[pairs.human == 0] = np.nan
+            row[~_counted(pairs, rule)] = np.nan
         rows.append(row)
     return np.stack(rows)
 
@@ -202,12 +208,14 @@ def _one_family(
     found: list[RuleComparison] = []
     for pairs, table in zip(joined, tables, strict=True):
         places, n, n_clusters = _standings(pairs, table, rule, n_bootstrap, seed, warnings)
+        counted = _counted(pairs, rule)
+        clusters = _chosen(pairs.cluster, counted)
         tested = []
         for a, b in combinations([model for model, _ in places], 2):
             test = paired_test(
-                table[a],
-                table[b],
-                pairs.cluster,
+                table[a, counted],
+                table[b, counted],
+                clusters,
                 n_permutations=n_permutations,
                 n_bootstrap=n_bootstrap,
                 seed=seed,
@@ -222,17 +230,45 @@ def _one_family(
     adjusted = holm([np.nan if record.p is None else record.p for record in records])
     for record, p in zip(records, adjusted, strict=True):
         record.p_holm = None if np.isnan(p) else float(p)
+    needed = _permutations_needed(records, n_permutations)
+    if needed is not None:
+        warnings.append(
+            f"{rule}: with {n_permutations:,} permutations no drawn p can stay at or below {ALPHA:g} among "
+            f"{np.count_nonzero(~np.isnan(adjusted)):,} comparisons; give --permutations {needed} or more, "
+            "or compare fewer models or labels at a time"
+        )
     return found
+
+
+def _permutations_needed(records: Sequence[PairedRecord], n_permutations: int) -> int | None:
+    """The fewest draws with which a drawn p could be significant after Holm's adjustment; None where these are enough.
+
+    The smallest p of R draws is 1 / (R + 1), and Holm multiplies it by the number of tests with no smaller p.
+    """
+    known = [record for record in records if record.p is not None]
+    if all(record.exact for record in known):
+        return None
+    factor = sum(record.p * (n_permutations + 1) > 1 - 1e-9 for record in known if record.p is not None)
+    fewest = ceil(factor / ALPHA - 1e-9) - 1
+    return fewest if fewest > n_permutations else None
+
+
+def _chosen(names: Sequence[str], kept: BoolArray) -> list[str]:
+    return [name for name, keep in zip(names, kept, strict=True) if keep]
 
 
 def _standings(
     pairs: LabelledPairs, table: FloatArray, rule: str, n_bootstrap: int, seed: int, warnings: list[str]
 ) -> tuple[list[tuple[int, Standing]], int, int]:
-    """(row of the table, standing) from best to worst, equals by name; pairs and clusters that all models answered."""
-    common = np.asarray(~np.isnan(table).any(axis=0), dtype=np.bool_)
-    clusters = [cluster for cluster, kept in zip(pairs.cluster, common, strict=True) if kept]
-    counted = common.size if rule == "crossfit" else int((pairs.human != 0).sum())
-    n, n_clusters = int(common.sum()), len(set(clusters))
+    """(row of the table, standing) from best to worst, equals by name; pairs and clusters that all models answered.
+
+    As in a run's own result, prompts are drawn whether the rule counts one of their pairs or not, so that one accuracy
+    has one interval.
+    """
+    answered = np.asarray(~np.isnan([one.margin for one in pairs.answers]).any(axis=0), dtype=np.bool_)
+    common = answered & _counted(pairs, rule)
+    counted = int(_counted(pairs, rule).sum())
+    n, n_clusters = int(common.sum()), len(set(_chosen(pairs.cluster, common)))
     where = f"label {pairs.label!r}, {rule}"
     if n == 0:
         warnings.append(f"{where}: no pair is answered by all {len(pairs.answers)} models, so nothing is ranked")
@@ -242,7 +278,7 @@ def _standings(
         warnings.append(f"{where}: ranked on the {n:,} of {counted:,} pairs that every model answered")
     if n_clusters < FEW_CLUSTERS:
         warnings.append(f"{where}: {n_clusters} clusters are too few for intervals, which may be far too narrow")
-    found = standings(table[:, common], clusters, n_bootstrap=n_bootstrap, seed=seed)
+    found = standings(table[:, answered], _chosen(pairs.cluster, answered), n_bootstrap=n_bootstrap, seed=seed)
     records = [
         (
             k,
@@ -292,12 +328,6 @@ def _generators(
     records = []
     for pairs in joined:
         names = generator_names(run, pairs.pair_id, columns)
-        if names is None:
-            raise InputError(
-                f"{run.folder} does not say which generator made which clip: {run.result.benchmark.name} has no "
-                f"columns {columns[0]!r} and {columns[1]!r}, or its file has moved or changed; name them with "
-                "--generator-columns, or run again with --slice for both"
-            )
         usable = np.array([bool(a) and bool(b) and a != b for a, b in zip(*names, strict=True)], dtype=np.bool_)
         for one in pairs.answers:
             if not (usable & ~np.isnan(one.margin)).any():

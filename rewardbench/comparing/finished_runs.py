@@ -203,13 +203,14 @@ def _model_names(keys: Sequence[tuple[str, str, str]]) -> list[str]:
     return runs if len(set(runs)) == len(runs) else [f"{plugin}/{score} [{run}]" for run, plugin, score in keys]
 
 
-def generator_names(
-    run: FinishedRun, pair_ids: Sequence[str], columns: tuple[str, str]
-) -> tuple[list[str], list[str]] | None:
-    """Generator of clip A and of clip B of every pair, or None where nothing at hand names them.
+def generator_names(run: FinishedRun, pair_ids: Sequence[str], columns: tuple[str, str]) -> tuple[list[str], list[str]]:
+    """Generator of clip A and of clip B of every pair.
 
     Looked for in the run's table of pairs (its own columns, or slices), then in the benchmark's own file if it
     is still where the run found it and unchanged.
+
+    Raises:
+        InputError: nothing at hand names them.
     """
     table = run.pairs
     for prefix in ("", "slice:"):
@@ -219,13 +220,32 @@ def generator_names(
                 dict(zip(table["pair_id"].to_pylist(), table[column].to_pylist(), strict=True)) for column in wanted
             ]
             return [str(sides[0][i] or "") for i in pair_ids], [str(sides[1][i] or "") for i in pair_ids]
-    source = Path(run.result.benchmark.source)
-    if not source.is_file() or hashlib.sha256(source.read_bytes()).hexdigest() != run.result.benchmark.sha256:
-        return None
+    found = _in_pairs_file(run, pair_ids, columns)
+    if isinstance(found, str):
+        raise InputError(
+            f"{run.folder} does not say which generator made which clip: {PAIRS_FILE} there names none in "
+            f"{columns[0]!r} and {columns[1]!r}, and {found}; name other columns with --generator-columns, or run "
+            "again with --slice for both"
+        )
+    return found
+
+
+def _in_pairs_file(
+    run: FinishedRun, pair_ids: Sequence[str], columns: tuple[str, str]
+) -> tuple[list[str], list[str]] | str:
+    """The generators from the benchmark's own file, or why it does not have them."""
+    benchmark = run.result.benchmark
+    source = Path(benchmark.source)
+    if benchmark.source and source.is_dir():
+        return f"{benchmark.name} is read from a folder, not from a pairs file"
+    if not source.is_file():
+        return f"the pairs file of {benchmark.name} is no longer where the run found it"
+    if hashlib.sha256(source.read_bytes()).hexdigest() != benchmark.sha256:
+        return f"{source} has changed since the run"
     names, rows = read_table(source)
     if any(column not in names for column in columns):
-        return None
+        return f"{source} has no such columns"
     by_id = {row["pair_id"] if "pair_id" in names else str(i): row for i, row in enumerate(rows)}
     if any(pair_id not in by_id for pair_id in pair_ids):
-        return None
+        return f"{source} lacks some of the pairs"
     return [by_id[i][columns[0]] for i in pair_ids], [by_id[i][columns[1]] for i in pair_ids]

@@ -169,7 +169,7 @@ class Comparison(_Record):
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of a comparison."""
+    """JSON Schema of a comparison; the shipped copy is ``rewardbench/comparing/comparison.schema.json``."""
     schema = Comparison.model_json_schema(by_alias=True)
     schema["$id"] = SCHEMA
     return schema

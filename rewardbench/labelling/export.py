@@ -39,8 +39,8 @@ class RaterFigures:
         tie_share: of these, after both orders were combined.
         first_share: decided choices (no tie) that took the clip shown in the first place; 0.5 without a habit.
         n_both_orders, same_in_both_orders: pairs answered in both orders, and the share that got the same label.
-        against_others, against_others_decided: accuracy against the label the others make, ties at their word, and
-            on pairs where neither says tie.
+        against_others: accuracy against the label the others make, ties at their word.
+        against_others_decided: the same over the pairs that the others decided, on which a tie is wrong.
     """
 
     rater: str

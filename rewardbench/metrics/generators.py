@@ -29,11 +29,13 @@ from rewardbench.metrics.inputs import (
     same_length,
 )
 from rewardbench.metrics.paired import checked_permutations, sign_flips
-from rewardbench.metrics.ranking import RankInterval
+from rewardbench.metrics.ranking import RankInterval, places, ranks_of
 from rewardbench.metrics.ties import sort_margins
 
 Interval = tuple[float, float]
 _NO_INTERVAL: Interval = (float("nan"), float("nan"))
+_SAME_STRENGTH = 1e-9
+"""Strengths this close are one: the fit stops at steps of 1e-10."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Strength:
 
     ``strength`` is ln of its Davidson worth (the mean over generators is 0; a difference of 1 makes a win 2.7 times as
     likely as a loss), ``points`` its mean outcome (win 1, tie one half). The strength is NaN, and the rank None, where
-    no maximum of the likelihood exists.
+    no maximum of the likelihood exists. Equal strengths share their places, as in `rank_intervals`.
     """
 
     name: str
@@ -135,15 +137,15 @@ def compare_generators(
     drawn = [
         _soft_accuracies(*(_normal_p(one[:, compared], block) for one in sums)) for block in draws if compared.any()
     ]
-    strengths = [np.array([one.strength for one in ranking]) for ranking in rankings]
+    agreement, tau = _order_agreement(*(np.array([one.strength for one in ranking]) for ranking in rankings))
     return GeneratorAgreement(
         human=rankings[0],
         model=rankings[1],
         n=int(labels.size),
         n_abstained=n_all - int(labels.size),
         n_generator_pairs=int(compared.sum()),
-        pair_agreement=_pair_agreement(*strengths),
-        kendall_tau_b=kendall_tau(strengths[0], strengths[1]).value,
+        pair_agreement=agreement,
+        kendall_tau_b=tau,
         soft_pairwise_accuracy=spa,
         soft_pairwise_accuracy_ci95=percentile_interval(np.concatenate(drawn)) if drawn else _NO_INTERVAL,
         p_human=pairs.square(p_values[0]),
@@ -182,7 +184,7 @@ class _Design:
         observed = self._fit(counts.sum(axis=0)[None])[0]
         drawn = [self._fit(block.astype(np.float64) @ counts) for block in draws]
         table = np.concatenate(drawn) if drawn else np.empty((0, self.k))
-        ranks = _rank_intervals(observed, table)
+        ranks = [None] * self.k if np.isnan(observed).any() else ranks_of(observed, table, same=_SAME_STRENGTH)
         points = [np.append(outcome[self._first == i], -outcome[self._second == i]) for i in range(self.k)]
         return tuple(
             Strength(
@@ -216,28 +218,6 @@ class _Design:
         wins[:, low, high], wins[:, high, low] = counts[:, :size], counts[:, 2 * size :]
         ties[:, low, high] = ties[:, high, low] = counts[:, size : 2 * size]
         return davidson_parameters(wins, ties)[:, :-1]
-
-
-def _rank_intervals(observed: FloatArray, drawn: FloatArray) -> list[RankInterval | None]:
-    """Ranks of the strengths (K,) with 95 % intervals over the draws (B, K) that have a maximum."""
-    k = observed.size
-    if np.isnan(observed).any():
-        return [None] * k
-
-    def ranks(table: FloatArray) -> IntArray:
-        ahead: IntArray = 1 + (table[:, None, :] > table[:, :, None] + 1e-9).sum(axis=2)
-        return ahead
-
-    defined = drawn[~np.isnan(drawn).any(axis=1)]
-    own = ranks(observed[None])[0]
-    if not defined.size:
-        return [RankInterval(int(rank), 1, k) for rank in own]
-    table = ranks(defined)
-    low = np.percentile(table, 2.5, axis=0, method="lower")
-    high = np.percentile(table, 97.5, axis=0, method="higher")
-    return [
-        RankInterval(int(r), min(int(r), int(a)), max(int(r), int(b))) for r, a, b in zip(own, low, high, strict=True)
-    ]
 
 
 def _mid_p(sums: FloatArray, n_permutations: int, seed: int) -> FloatArray:
@@ -275,17 +255,17 @@ def _soft_accuracies(human: FloatArray, model: FloatArray) -> FloatArray:
     return accuracies
 
 
-def _pair_agreement(human: FloatArray, model: FloatArray) -> float:
-    """Share of generator pairs in the same order; a pair that one side holds equal agrees only if both do."""
+def _order_agreement(human: FloatArray, model: FloatArray) -> tuple[float, float]:
+    """Share of generator pairs in the same order, and tau-b; a pair that one side holds equal agrees only if both do.
+
+    Both go by places, so that what the fit leaves in the last digits of equal strengths orders nothing.
+    """
     if np.isnan(human).any() or np.isnan(model).any():
-        return float("nan")
+        return float("nan"), float("nan")
     low, high = np.triu_indices(human.size, 1)
-
-    def order(values: FloatArray) -> FloatArray:
-        gap = values[low] - values[high]
-        return np.where(np.abs(gap) < 1e-9, 0.0, np.sign(gap))
-
-    return float((order(human) == order(model)).mean())
+    ranks = [places(values[None], _SAME_STRENGTH)[0][0] for values in (human, model)]
+    order = [np.sign(rank[low] - rank[high]) for rank in ranks]
+    return float((order[0] == order[1]).mean()), kendall_tau(ranks[0], ranks[1]).value
 
 
 def _generators(

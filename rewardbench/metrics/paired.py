@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil, inf, isnan, log2, nan, sqrt
 
 import numpy as np
@@ -22,6 +23,8 @@ EXACT_CLUSTERS = 16
 MIN_PERMUTATIONS = 999
 ALPHA, POWER = 0.05, 0.8
 _BLOCK_CELLS = 2_000_000
+_ROUNDING = 1e-12
+"""A sum below this share of what was summed is 0: sixteen digits are left of it at most, and often none."""
 _NORMAL_FROM = 10_000
 """Clusters from which Student's t is taken as normal in the sample size: the two differ by less than 1e-3 of it."""
 
@@ -103,9 +106,11 @@ def paired_test(
     present, cluster = np.unique(named.index[kept], return_inverse=True)
     n_clusters = int(present.size)
     delta = first - second
-    sums = sums_by_cluster(delta, cluster, n_clusters)
+    moved = sums_by_cluster(np.abs(delta), cluster, n_clusters)
+    sums = _without_rounding(sums_by_cluster(delta, cluster, n_clusters), moved)
     sizes = sums_by_cluster(np.ones(n), cluster, n_clusters)
-    difference = float(delta.sum()) / n
+    total = float(sums.sum())
+    difference = 0.0 if abs(total) <= _ROUNDING * float(moved.sum()) else total / n
     p, exact, visited = sign_flip_p(sums, n_permutations=n_permutations, seed=seed)
     error = clustered_error(sums, sizes)
     effect = _effect(difference, error * sqrt(n_clusters))
@@ -137,43 +142,64 @@ def checked_permutations(n_permutations: int) -> int:
 
 def sign_flips(n_clusters: int, n_permutations: int, seed: int) -> Iterator[FloatArray]:
     """Signs ±1 in blocks (rows, n_clusters): all 2^n_clusters for up to 16 clusters, else ``n_permutations`` drawn."""
-    exact = n_clusters <= EXACT_CLUSTERS
-    total = 2**n_clusters if exact else n_permutations
+    if n_clusters <= EXACT_CLUSTERS:
+        yield _all_signs(n_clusters)
+        return
     rng = np.random.default_rng(seed)
-    block = max(1, _BLOCK_CELLS // max(1, n_clusters))
-    for start in range(0, total, block):
-        rows = min(block, total - start)
-        if exact:
-            number = np.arange(start, start + rows)[:, None]
-            bits = (number >> np.arange(n_clusters)) & 1
-        else:
-            bits = rng.integers(2, size=(rows, n_clusters), dtype=np.int8)
-        yield np.where(bits, -1.0, 1.0)
+    block = max(1, _BLOCK_CELLS // n_clusters)
+    for start in range(0, n_permutations, block):
+        rows = min(block, n_permutations - start)
+        yield np.where(rng.integers(2, size=(rows, n_clusters), dtype=np.int8), -1.0, 1.0)
 
 
-def sign_flip_p(sums: FloatArray, *, n_permutations: int, seed: int) -> tuple[float, bool, int]:
-    """Two-sided p of the sum of ``sums`` (n_clusters,) under flips of their signs; exact?; assignments visited.
+@lru_cache(maxsize=4)
+def _all_signs(n_clusters: int) -> FloatArray:
+    """Every assignment of signs (2^n_clusters, n_clusters), 8 MB at most; kept, because a family of tests shares it."""
+    signs = np.where((np.arange(2**n_clusters)[:, None] >> np.arange(n_clusters)) & 1, -1.0, 1.0)
+    signs.flags.writeable = False
+    return signs
 
-    A cluster whose sum is 0 is the same flipped or not, so it takes no part in the enumeration.
+
+def sign_flip_p(
+    sums: FloatArray, *, n_permutations: int, seed: int, one_sided: bool = False
+) -> tuple[float, bool, int]:
+    """p of the sum of ``sums`` (n_clusters,) under flips of their signs; exact?; assignments visited.
+
+    A cluster whose sum is 0 is the same flipped or not, so it takes no part in the enumeration. Two-sided, or
+    ``one_sided`` against a sum above 0 only.
     """
     moving = sums[sums != 0]
-    observed = abs(float(moving.sum()))
+    observed = float(moving.sum()) if one_sided else abs(float(moving.sum()))
     limit = observed - 1e-9 * float(np.abs(moving).sum())  # sums in another order differ in the last digits
     count = visited = 0
     for signs in sign_flips(int(moving.size), n_permutations, seed):
-        count += int((np.abs(signs @ moving) >= limit).sum())
+        flipped = signs @ moving
+        count += int(((flipped if one_sided else np.abs(flipped)) >= limit).sum())
         visited += signs.shape[0]
     exact = moving.size <= EXACT_CLUSTERS
     return (count / visited if exact else (1 + count) / (1 + visited)), exact, visited
 
 
+def smallest_p(n_clusters: int, n_permutations: int) -> float:
+    """The smallest two-sided p that `sign_flip_p` can give for so many clusters; 1 without any."""
+    if n_clusters < 1:
+        return 1.0
+    exact = 2.0 ** (1 - n_clusters)
+    return exact if n_clusters <= EXACT_CLUSTERS else max(exact, 1 / (n_permutations + 1))
+
+
 def clustered_error(sums: FloatArray, sizes: FloatArray) -> float:
-    """Standard error of sum(sums) / sum(sizes) with clusters as units (linearised ratio); NaN for one cluster."""
+    """Standard error of sum(sums) / sum(sizes) with clusters as units (linearised ratio); NaN for one cluster.
+
+    Residuals that are only what rounding left of the sums count as 0: clusters that all have the same mean have no
+    error, and none of 1e-17 either.
+    """
     n_clusters = sums.size
     if n_clusters < 2:
         return nan
     whole = float(sizes.sum())
-    residual = sums - float(sums.sum()) / whole * sizes
+    expected = float(sums.sum()) / whole * sizes
+    residual = _without_rounding(sums - expected, np.abs(sums) + np.abs(expected))
     return sqrt(n_clusters / (n_clusters - 1) * float(np.square(residual).sum())) / whole
 
 
@@ -199,12 +225,13 @@ def clusters_needed(effect_size: float, *, power: float = POWER, alpha: float = 
 
     def enough(n: int) -> bool:
         limit, shift = student.ppf(1 - alpha / 2, n - 1), size * sqrt(n)
-        return bool(nct.sf(limit, n - 1, shift) + nct.cdf(-limit, n - 1, shift) >= power)
+        # Where the shift is large, scipy's noncentral t gives NaN: the upper tail is 1 there and the lower one 0.
+        upper, lower = float(nct.sf(limit, n - 1, shift)), float(nct.cdf(-limit, n - 1, shift))
+        return (1.0 if isnan(upper) else upper) + (0.0 if isnan(lower) else lower) >= power
 
-    n = max(least, int(normal))
-    while not enough(n):
-        n += 1
-    return n
+    start = max(least, int(normal))
+    # Student's t asks for about z^2 / 2 more than the normal distribution, so the search ends long before its bound.
+    return next((n for n in range(start, start + _NORMAL_FROM) if enough(n)), start + _NORMAL_FROM)
 
 
 def holm(p: ArrayLike) -> FloatArray:
@@ -225,6 +252,12 @@ def holm(p: ArrayLike) -> FloatArray:
     factors = np.arange(order.size, 0, -1)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * values[order]))
     return adjusted
+
+
+def _without_rounding(values: FloatArray, summed: FloatArray) -> FloatArray:
+    """``values``, and 0 where they are no more than rounding leaves of what was ``summed`` (absolute values)."""
+    cleaned: FloatArray = np.where(np.abs(values) <= _ROUNDING * summed, 0.0, values)
+    return cleaned
 
 
 def _effect(difference: float, deviation: float) -> float:

@@ -160,7 +160,12 @@ class ProbeSession:
             PluginError: it cannot be used.
         """
         takes, left = plan_takes(
-            sources, copies, self.treatments, uses_image=self.job.uses_image, is_judge=self.job.is_judge
+            sources,
+            copies,
+            self.treatments,
+            uses_image=self.job.uses_image,
+            is_judge=self.job.is_judge,
+            content_of=self.store.content_hash,
         )
         self.left_out += left
         self.kept = references(sources)

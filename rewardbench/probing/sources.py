@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,14 +50,20 @@ def name_of(clip: Clip) -> str:
     return str(clip.metadata.get("name") or clip.clip_id)
 
 
-def other_prompts(prompts: Sequence[str | None]) -> list[str | None]:
-    """For each clip the next other prompt in the list (around its end), None where it has none or there is no other.
+def next_others(contents: Sequence[Hashable | None]) -> list[int | None]:
+    """For each clip the place of the next other content in the list (around its end); None where there is none to swap.
 
-    Nothing is drawn at random, so that a list grown at its end changes the fewest swaps.
+    ``contents`` are equal where clips have the same, and None where they have none. Nothing is drawn at random, so that
+    a list grown at its end changes the fewest swaps.
     """
-    swapped: list[str | None] = []
-    for i, own in enumerate(prompts):
-        later = [*prompts[i + 1 :], *prompts[:i]]
-        other = next((prompt for prompt in later if prompt and prompt.strip() != (own or "").strip()), None)
-        swapped.append(other if own else None)
-    return swapped
+    places: list[int | None] = []
+    for i, own in enumerate(contents):
+        later = [*range(i + 1, len(contents)), *range(i)]
+        places.append(next((j for j in later if None not in (own, contents[j]) and contents[j] != own), None))
+    return places
+
+
+def other_prompts(prompts: Sequence[str | None]) -> list[str | None]:
+    """For each clip the next other prompt in the list, None where it has none or there is no other."""
+    contents = [((prompt or "").strip() if prompt else None) for prompt in prompts]
+    return [None if place is None else prompts[place] for place in next_others(contents)]

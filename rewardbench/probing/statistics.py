@@ -5,16 +5,15 @@ The clip is the unit everywhere: intervals draw clips with replacement, tests fl
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rewardbench.metrics import correlation, paired
 from rewardbench.metrics.bootstrap import cluster_draws, percentile_interval
 from rewardbench.probing.expectations import Expectation
 
@@ -30,9 +29,8 @@ FEWEST_CLIPS = 5
 """With fewer clips an interval says nothing, so nothing is decided but by exact equality."""
 LEAST_SHARE = 0.01
 DRAWS = 2000
-_EXACT_CLIPS = 14
-_FLIPS = 20_000
-_BLOCK = 2048
+FLIPS = 20_000
+"""Flips drawn with more clips than are enumerated (`rewardbench.metrics.paired.EXACT_CLUSTERS`)."""
 
 RULE = (
     "A change is a clip’s score after the treatment minus that of its working copy, turned so that up is better, "
@@ -188,12 +186,8 @@ def response(scores: Floats, doses: Sequence[float], *, sign: float, unit: float
 
 def spearman(doses: Sequence[float], scores: Floats) -> float:
     """Spearman's rank correlation, ties at their mean rank; 0 where all scores are equal."""
-    from scipy.stats import rankdata
-
-    a, b = rankdata(doses), rankdata(scores)
-    a, b = a - a.mean(), b - b.mean()
-    norm = math.sqrt(float(a @ a) * float(b @ b))
-    return float(a @ b) / norm if norm > 0 else 0.0
+    rho = correlation.spearman(doses, scores).value
+    return 0.0 if math.isnan(rho) else rho
 
 
 def mean_interval(values: Floats, seed: int) -> tuple[float, float]:
@@ -207,42 +201,19 @@ def mean_interval(values: Floats, seed: int) -> tuple[float, float]:
 
 
 def sign_flip_p(gain: Floats, seed: int, *, one_sided: bool = False) -> float:
-    """p-value that values (n,) are as likely up as down: exact to 14 clips, else by 20,000 flips drawn.
-
-    A permutation test of the mean; sums within 1e-12 of the observed one, relative to all values, count as reached.
+    """p-value that values (n,) are as likely up as down: `rewardbench.metrics.paired.sign_flip_p`, each clip a cluster.
 
     Args:
         gain: one value a clip.
         seed: of the flips drawn.
         one_sided: only against a mean above 0.
     """
-    if not gain.any():
-        return 1.0
-    n, total = len(gain), float(gain.sum())
-    reached = (total if one_sided else abs(total)) - 1e-12 * float(np.abs(gain).sum())
-    if n <= _EXACT_CLIPS:
-        return float((_statistic(_every_flip(n) @ gain, one_sided) >= reached).mean())
-    rng, hits = np.random.default_rng([seed & 0xFFFFFFFF, 11]), 0
-    for start in range(0, _FLIPS, _BLOCK):
-        signs = rng.integers(0, 2, (min(_BLOCK, _FLIPS - start), n)) * 2.0 - 1.0
-        hits += int((_statistic(signs @ gain, one_sided) >= reached).sum())
-    return (hits + 1) / (_FLIPS + 1)
-
-
-@lru_cache(maxsize=4)
-def _every_flip(n: int) -> Floats:
-    return np.array(list(itertools.product((1.0, -1.0), repeat=n)))
-
-
-def _statistic(sums: Floats, one_sided: bool) -> Floats:
-    return sums if one_sided else np.abs(sums)
+    return paired.sign_flip_p(gain, n_permutations=FLIPS, seed=seed, one_sided=one_sided)[0]
 
 
 def smallest_p(n: int) -> float:
     """The smallest p-value that :func:`sign_flip_p` can give for n clips."""
-    if n < 1:
-        return 1.0
-    return 2.0 ** (1 - n) if n <= _EXACT_CLIPS else max(2.0 ** (1 - n), 1 / (_FLIPS + 1))
+    return paired.smallest_p(n, FLIPS)
 
 
 def verdict(expectation: Expectation | None, found: Change, p_holm: float, *, margin: float) -> Verdict | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rewardbench.probing.record import LeftOut
-from rewardbench.probing.sources import Source, other_prompts
+from rewardbench.probing.sources import Source, next_others, other_prompts
 from rewardbench.probing.treatments import IMAGE_SWAP, ORDER_OF_PAIR, PROMPT_SWAP, WORKING_COPY, Treatment
 from rewardbench.probing.workshop import Copies, Level
 from rewardbench_plugin.clip import Clip
@@ -51,8 +51,12 @@ def plan_takes(
     *,
     uses_image: bool,
     is_judge: bool,
+    content_of: Callable[[str], str],
 ) -> tuple[list[Take], list[LeftOut]]:
-    """Everything to score but the working copies, treatment by treatment, and what was left out and why."""
+    """Everything to score but the working copies, treatment by treatment, and what was left out and why.
+
+    ``content_of`` gives a hash of a file's content: two files that hold one image are one image.
+    """
     takes: list[Take] = []
     left: list[LeftOut] = []
     for treatment in treatments:
@@ -61,10 +65,9 @@ def plan_takes(
         if treatment.name == WORKING_COPY:
             takes += [_take(s, treatment.name, treatment.levels[0], s.clip.video) for s in sources]
         elif treatment.name in (PROMPT_SWAP, IMAGE_SWAP):
-            made, reason = _swaps(sources, treatment, uses_image=uses_image, is_judge=is_judge)
+            made, out = _swaps(sources, treatment, uses_image=uses_image, is_judge=is_judge, content_of=content_of)
             takes += made
-            if reason:
-                left.append(LeftOut(treatment=treatment.name, n_clips=len(sources) - len(made), reason=reason))
+            left += out
         else:
             made, out = _files(sources, copies, treatment)
             takes += made
@@ -101,20 +104,25 @@ def _files(
 
 
 def _swaps(
-    sources: Sequence[Source], treatment: Treatment, *, uses_image: bool, is_judge: bool
-) -> tuple[list[Take], str]:
-    """The working copies with another clip's prompt or image; the reason why there are none, or fewer."""
+    sources: Sequence[Source],
+    treatment: Treatment,
+    *,
+    uses_image: bool,
+    is_judge: bool,
+    content_of: Callable[[str], str],
+) -> tuple[list[Take], list[LeftOut]]:
+    """The working copies with another clip's prompt or image; what has none, and why."""
+    takes: list[Take] = []
     if is_judge:
-        return [], "both clips of a judge's pair share prompt and image, so that a swap is no pair"
-    if treatment.name == PROMPT_SWAP:
-        return _prompt_swaps(sources, treatment)
-    with_image = [s for s in sources if s.clip.image]
-    if not uses_image or len(with_image) < 2:
-        return [], "there is no second image to swap with" if uses_image else "the model looks at no first-frame image"
-    pairs = zip(with_image, [*with_image[1:], with_image[0]], strict=True)
-    return [
-        _take(s, treatment.name, treatment.levels[0], s.reference, image=other.clip.image) for s, other in pairs
-    ], ""
+        reason = "both clips of a judge's pair share prompt and image, so that a swap is no pair"
+    elif treatment.name == PROMPT_SWAP:
+        takes, reason = _prompt_swaps(sources, treatment)
+    elif not uses_image:
+        reason = "the model looks at no first-frame image"
+    else:
+        takes, reason = _image_swaps(sources, treatment, content_of)
+    left_out = len(sources) - len(takes)
+    return takes, [LeftOut(treatment=treatment.name, n_clips=left_out, reason=reason)] if left_out else []
 
 
 def _prompt_swaps(sources: Sequence[Source], treatment: Treatment) -> tuple[list[Take], str]:
@@ -125,10 +133,22 @@ def _prompt_swaps(sources: Sequence[Source], treatment: Treatment) -> tuple[list
         if other is not None
     ]
     if takes:
-        return takes, "without a prompt of its own" if len(takes) < len(sources) else ""
+        return takes, "without a prompt of its own"
     if any(s.clip.prompt for s in sources):
         return [], "there is no second prompt to swap with"
     return [], "no clip has a prompt; name prompts in a table with --clips TABLE"
+
+
+def _image_swaps(
+    sources: Sequence[Source], treatment: Treatment, content_of: Callable[[str], str]
+) -> tuple[list[Take], str]:
+    places = next_others([content_of(s.clip.image) if s.clip.image else None for s in sources])
+    takes = [
+        _take(s, treatment.name, treatment.levels[0], s.reference, image=sources[place].clip.image)
+        for s, place in zip(sources, places, strict=True)
+        if place is not None
+    ]
+    return takes, "without an image of its own" if takes else "there is no second image to swap with"
 
 
 def _take(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from rewardbench.catalogue.folders import remember_folder
 from rewardbench.cli.app import main
 from rewardbench.comparing import compare_runs
 from rewardbench.comparing.terminal import print_comparison, signed
@@ -44,7 +46,7 @@ def test_wrong_words_end_in_one_sentence(make_run: MakeRun, capsys: pytest.Captu
     one = make_run("one", {("good", "VQ", "q"): GOOD, ("poor", "VQ", "q"): POOR})
     for words, sentence in (
         (["--generator-columns", "a"], "--generator-columns a is not of the form A,B"),
-        (["--generators"], "has no columns 'model_a' and 'model_b'"),
+        (["--generators"], "names none in 'model_a' and 'model_b', and "),
         (["--rule", "oracle"], "rule 'oracle' is unknown"),
     ):
         assert main(["compare", str(one), *words]) == 2
@@ -76,6 +78,46 @@ def test_differences_show_their_sign() -> None:
         "–",
         "+1.2500",
     ]
+
+
+def test_a_run_on_a_benchmark_of_the_catalogue_answers_for_generators_by_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The benchmark's own columns are called A_model and B_model; its files are gone when the runs are compared."""
+    monkeypatch.setenv("REWARDBENCH_CACHE", str(tmp_path / "cache"))
+    home = tmp_path / "files"
+    home.mkdir()
+    remember_folder("videogen-rewardbench", home)
+    sides = [("kl", "mo"), ("mo", "pi"), ("pi", "kl")]
+    won = "AABABBA"  # by turns, so that everyone wins and loses
+    lines = ["path_A,path_B,A_model,B_model,prompt,VQ,MQ,TA"]
+    scores = ["video,one,two"]
+    for k in range(14):
+        (a, b), label = sides[k % 3], won[k % 7]
+        lines.append(f"videos/{a}{k}.mp4,videos/{b}{k}.mp4,{a},{b},prompt {k},{label},{label},{label}")
+        scores += [f"videos/{a}{k}.mp4,{k % 5},{int(label == 'A')}", f"videos/{b}{k}.mp4,2,{int(label == 'B')}"]
+    (home / "videogen-rewardbench.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "scores.csv").write_text("\n".join(scores) + "\n")
+    words = [
+        "run",
+        "--benchmark",
+        "videogen-rewardbench",
+        "--plugin",
+        "scores",
+        "--scores",
+        str(tmp_path / "scores.csv"),
+    ]
+    out = tmp_path / "out"
+    assert main([*words, "--map", "VQ=one", "--map", "VQ=two", "--bootstrap", "20", "--out", str(out)]) == 0
+    (home / "videogen-rewardbench.csv").unlink()
+    capsys.readouterr()
+    words = ["compare", str(out), "--generators", "--permutations", "999", "--bootstrap", "20", "--format", "json"]
+    assert main(words) == 0
+    record = json.loads(capsys.readouterr().out)
+    said = {one["model"]: one for one in record["generators"]}
+    assert [one["generator"] for one in said["scores/two"]["by_people"]] == ["kl", "mo", "pi"]
+    assert sum(one["n_pairs"] for one in said["scores/two"]["by_people"]) == 2 * 14
+    assert said["scores/two"]["soft_pairwise_accuracy"] == 1.0  # the second score says what people say
 
 
 @pytest.mark.shared

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from rewardbench.comparing import compare_runs
+from rewardbench.comparing import compare_runs, record
 from rewardbench.comparing.record import Comparison, json_schema
 from rewardbench.errors import InputError
 from rewardbench.metrics.calibration import calibrate
@@ -40,6 +40,59 @@ def test_accuracies_are_those_of_the_runs_own_results(make_run: MakeRun) -> None
             assert place.value == pytest.approx(own.value, abs=1e-12)
             assert place.ci95 == pytest.approx(own.ci95, abs=1e-12)
     assert [place.model for place in found.comparisons[0].standings] == ["good", "fair", "poor"]
+
+
+def test_an_accuracy_has_the_interval_of_its_run_where_prompts_hold_nothing_but_ties(make_run: MakeRun) -> None:
+    human = labels_and_quality()[0].copy()
+    human[:18] = 0  # three prompts of six pairs
+    folder = make_run("one", {("good", "VQ", "q"): GOOD, ("poor", "VQ", "q"): POOR}, human=human)
+    found = {one.rule: one for one in compare_runs([folder], n_permutations=999, n_bootstrap=100).comparisons}
+    for metric in read_result(folder / "result.json").metrics:
+        own = {"crossfit": metric.accuracy_with_ties.crossfit, "without-ties": metric.accuracy_without_ties}
+        for rule, accuracy in own.items():
+            (place,) = [place for place in found[rule].standings if place.model == metric.plugin]
+            assert (place.value, place.ci95) == (
+                pytest.approx(accuracy.value, abs=1e-12),
+                pytest.approx(accuracy.ci95, abs=1e-12),
+            )
+    assert (found["crossfit"].n_clusters, found["without-ties"].n_clusters) == (20, 17)
+    assert found["without-ties"].n == int((human != 0).sum())
+
+
+def test_ties_of_people_are_not_left_out_of_the_rule_without_ties_but_no_part_of_it(make_run: MakeRun) -> None:
+    human = labels_and_quality()[0]
+    decided, silent = human != 0, POOR.copy()
+    silent[:30] = np.nan
+    folder = make_run("one", {("good", "VQ", "q"): GOOD, ("fair", "VQ", "q"): FAIR, ("silent", "VQ", "q"): silent})
+    pairs = by_pair(compare_runs([folder], rules=("without-ties",), **FAST), rule="without-ties")
+    assert 0 < decided.sum() < decided.size
+    assert (pairs["good", "fair"].n, pairs["good", "fair"].n_left_out) == (decided.sum(), 0)
+    assert (pairs["good", "silent"].n, pairs["good", "silent"].n_left_out) == (decided[30:].sum(), decided[:30].sum())
+
+
+def test_too_few_permutations_for_the_family_are_told_with_the_number_that_would_do(make_run: MakeRun) -> None:
+    # 11 models are 55 comparisons; 55 / (R + 1) <= .05 from R = 1,099. A model that is worse by far has p = 1 / (R + 1)
+    # against the ten that are right everywhere.
+    right, wrong = labels_and_quality()[0].astype(float), -labels_and_quality()[0].astype(float)
+    models = {(f"m{k:02d}", "VQ", "q"): right + 0.01 * k * np.sign(right) for k in range(10)} | {
+        ("bad", "VQ", "q"): wrong
+    }
+    folder = make_run("one", models)
+    few = compare_runs([folder], rules=("without-ties",), n_permutations=1098, n_bootstrap=0)
+    (warning,) = few.warnings
+    assert "without-ties: with 1,098 permutations no drawn p can stay at or below 0.05 among 55 comparisons" in warning
+    assert "give --permutations 1099 or more" in warning
+    tested = by_pair(few, rule="without-ties")
+    assert {test.p for test in tested.values()} == {1.0, 1 / 1099}
+    assert min(test.p_holm for test in tested.values()) > 0.05
+    enough = compare_runs([folder], rules=("without-ties",), n_permutations=1099, n_bootstrap=0)
+    assert enough.warnings == []
+    assert min(test.p_holm for test in by_pair(enough, rule="without-ties").values()) <= 0.05
+
+
+def test_the_shipped_schema_is_the_one_in_force() -> None:
+    shipped = Path(record.__file__).with_name("comparison.schema.json")
+    assert json.loads(shipped.read_text()) == json_schema()
 
 
 def test_pairs_of_models_hold_the_paired_test_of_their_fixed_outcomes(make_run: MakeRun) -> None:
@@ -162,8 +215,15 @@ def test_generators_are_read_from_the_pairs_from_slices_or_from_the_unchanged_be
     assert found[0][0].soft_pairwise_accuracy == expected.soft_pairwise_accuracy
     assert [s.generator for s in found[0][0].by_people] == ["cog", "gen", "pika", "show"]
     source.write_text(source.read_text() + "cog,gen\n")
-    with pytest.raises(InputError, match="does not say which generator made which clip"):
+    said = "names none in 'model_a' and 'model_b', and "
+    with pytest.raises(InputError, match=f"{said}.*pairs.csv has changed since the run; name other columns"):
         compare_runs([filed], **FAST, generator_columns=columns)
+    source.unlink()
+    with pytest.raises(InputError, match=f"{said}the pairs file of drawn is no longer where the run found it"):
+        compare_runs([filed], **FAST, generator_columns=columns)
+    folder = make_run("folder", margins, benchmark={"source": str(tmp_path)})
+    with pytest.raises(InputError, match=f"{said}drawn is read from a folder, not from a pairs file"):
+        compare_runs([folder], **FAST, generator_columns=columns)
 
 
 def refused(*folders: Path, **options: object) -> str:

@@ -78,6 +78,19 @@ def test_two_raters_who_agree_have_alpha_one_and_two_who_never_do_less_than_zero
             assert figures.ceiling_with_ties == 0.0
 
 
+def test_a_rater_s_tie_is_wrong_on_the_pairs_that_the_others_decided(
+    tmp_path: Path, make_clips: Callable[..., Path]
+) -> None:
+    pairs, ids = four(tmp_path, make_clips)
+    out, how = tmp_path / "out", open_settings(tmp_path / "out")
+    say(out, pairs, "Ann", dict(zip(ids, [0, 1, -1, 0, 1], strict=True)), how)
+    say(out, pairs, "Bob", dict(zip(ids, [1, 1, -1, 0, 0], strict=True)), how)
+    ann, bob = export(pairs, out).agreement[0].raters
+    assert (ann.against_others, bob.against_others) == (3 / 5, 3 / 5)
+    assert ann.against_others_decided == 2 / 3  # Bob decided three; Ann's tie on the first is wrong
+    assert bob.against_others_decided == 2 / 3
+
+
 def test_who_always_takes_the_first_place_is_seen_and_makes_ties_in_both_orders(
     tmp_path: Path, make_clips: Callable[..., Path]
 ) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from rewardbench.errors import InputError
 from rewardbench.metrics.generators import _mid_p, _normal_p, compare_generators
@@ -93,6 +94,45 @@ def test_a_model_that_says_what_people_say_agrees_fully() -> None:
     opposite = compare_generators(first, second, human, -human, groups=prompt, n_bootstrap=0)
     assert opposite.kendall_tau_b == pytest.approx(-1)
     assert opposite.soft_pairwise_accuracy < 0.5
+
+
+def equals_at_the_top(prompts: int) -> Rows:
+    """In every prompt u and v beat each other once, and each beats w twice, loses to it once and ties it once."""
+    meets = [("u", "v", 1), ("v", "u", 1)]
+    meets += [(a, "w", label) for a in "uv" for label in (1, 1, -1, 0)]
+    rows = [(a, b, label, q) for q in range(prompts) for a, b, label in meets]
+    human = np.array([label for _, _, label, _ in rows])
+    return [a for a, *_ in rows], [b for _, b, *_ in rows], human, human.astype(float), [q for *_, q in rows]
+
+
+def test_generators_alike_in_every_draw_share_their_places_as_models_do() -> None:
+    rows = equals_at_the_top(6)
+    found = compare_generators(*rows[:4], groups=rows[4], n_bootstrap=100)
+    for ranking in (found.human, found.model):
+        assert {one.name: one.rank for one in ranking} == {"u": (1, 1, 2), "v": (1, 1, 2), "w": (3, 3, 3)}
+
+
+def round_robin(outcomes: list[list[int]]) -> tuple[list[str], list[str], np.ndarray]:
+    sides = [(a, b) for (a, b), meets in zip(combinations("xyz", 2), outcomes, strict=True) for _ in meets]
+    return [a for a, _ in sides], [b for _, b in sides], np.array([value for meets in outcomes for value in meets])
+
+
+@settings(max_examples=60, deadline=None)
+@given(*[st.lists(st.lists(st.sampled_from((-1, 0, 1)), min_size=6, max_size=6), min_size=3, max_size=3)] * 2)
+def test_with_everyone_meeting_everyone_tau_and_order_are_those_of_the_points(
+    human: list[list[int]], model: list[list[int]]
+) -> None:
+    # Davidson's likelihood depends on points alone where all meet equally often, so equal points are equal strengths.
+    first, second, labels = round_robin(human)
+    margins = round_robin(model)[2].astype(float)
+    found = compare_generators(first, second, labels, margins, groups=range(18), n_bootstrap=0, n_permutations=999)
+    if np.isnan([one.strength for one in (*found.human, *found.model)]).any():
+        return
+    points = [[round(2 * one.points * one.n_pairs) for one in ranking] for ranking in (found.human, found.model)]
+    expected = stats.kendalltau(*points, variant="b").statistic
+    np.testing.assert_allclose(found.kendall_tau_b, expected, atol=1e-12)
+    signs = [[np.sign(of[i] - of[j]) for i, j in combinations(range(3), 2)] for of in points]
+    assert found.pair_agreement == pytest.approx(np.mean([a == b for a, b in zip(*signs, strict=True)]))
 
 
 def test_points_ranks_and_intervals_of_a_clear_order() -> None:

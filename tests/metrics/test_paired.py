@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import integrate, stats
 
 from rewardbench.errors import InputError
-from rewardbench.metrics.paired import clusters_needed, holm, paired_test, sign_flip_p
+from rewardbench.metrics.paired import clustered_error, clusters_needed, holm, paired_test, sign_flip_p, smallest_p
 
 NAN = float("nan")
 
@@ -33,6 +33,21 @@ def test_p_is_the_share_of_sign_assignments_at_least_as_extreme(sums: list[int])
     assert exact
     assert visited == 2 ** np.count_nonzero(values)
     assert p == np.mean([total >= abs(sum(sums)) for total in totals])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(-4, 4), min_size=1, max_size=8))
+def test_one_sided_p_is_the_share_of_sign_assignments_with_a_sum_as_large(sums: list[int]) -> None:
+    totals = [sum(s * v for s, v in zip(signs, sums, strict=True)) for signs in product((1, -1), repeat=len(sums))]
+    p, exact, _ = sign_flip_p(np.array(sums, dtype=float), n_permutations=999, seed=0, one_sided=True)
+    assert exact
+    assert p == np.mean([total >= sum(sums) for total in totals])
+
+
+@pytest.mark.parametrize("n", [1, 2, 6, 16, 40])
+def test_the_smallest_p_is_reached_by_clusters_that_all_say_the_same(n: int) -> None:
+    assert sign_flip_p(np.ones(n), n_permutations=999, seed=0)[0] == smallest_p(n, 999)
+    assert smallest_p(0, 999) == 1.0
 
 
 def test_p_equals_scipy_s_permutation_of_paired_samples() -> None:
@@ -141,6 +156,61 @@ def test_no_sample_is_too_small_for_the_permutation_test_to_reach_five_per_cent(
     assert clusters_needed(50.0) == clusters_needed(float("inf")) == 6
     assert sign_flip_p(np.ones(6), n_permutations=999, seed=0)[0] == 2 / 2**6 < 0.05
     assert sign_flip_p(np.ones(5), n_permutations=999, seed=0)[0] == 2 / 2**5 > 0.05
+
+
+@pytest.mark.parametrize(
+    ("per_prompt", "differing"), [(23, 13), (22, 15), (25, 7), (25, 14), (26, 15), (29, 15), (7, 3)]
+)
+def test_prompts_that_all_say_the_same_have_no_error_and_end_the_search_at_once(
+    per_prompt: int, differing: int
+) -> None:
+    b = np.tile(np.arange(per_prompt) >= differing, 3).astype(float)
+    found = paired_test(np.ones(b.size), b, np.repeat(np.arange(3), per_prompt), n_bootstrap=0)
+    assert found.difference == pytest.approx(differing / per_prompt)
+    assert found.p == 2 / 2**3
+    assert (found.effect_size, found.clusters_needed, found.smallest_detectable) == (np.inf, 6, 0)
+    mirrored = paired_test(b, np.ones(b.size), np.repeat(np.arange(3), per_prompt), n_bootstrap=0)
+    assert mirrored.effect_size == -np.inf
+
+
+def test_what_rounding_leaves_of_a_difference_is_no_difference() -> None:
+    found = paired_test([0.1, 0.2, -0.3] * 4, [0.0] * 12, np.repeat(np.arange(4), 3), n_bootstrap=0)
+    assert sum([0.1, 0.2, -0.3]) != 0
+    assert (found.difference, found.effect_size, found.p, found.clusters_needed) == (0, 0, 1, None)
+    across = paired_test([0.1, 0.2, -0.3], [0.0] * 3, list("abc"), n_bootstrap=0)
+    assert (across.difference, across.effect_size, across.clusters_needed) == (0, 0, None)
+
+
+def test_a_small_error_that_is_none_of_rounding_stays() -> None:
+    sums, sizes = np.array([1.0, 1.0, 1.0 + 3e-9]), np.ones(3)
+    assert clustered_error(sums, sizes) == pytest.approx(np.std(sums, ddof=1) / np.sqrt(3), rel=1e-6)
+
+
+def power_of_the_paired_t_test(effect: float, n: int) -> float:
+    """P(|t| > limit) by integrating the normal distribution over that of the sample's standard deviation."""
+    limit, freedom = stats.t.ppf(0.975, n - 1), n - 1
+
+    def rejected(deviation: float) -> float:
+        shift, bound = effect * np.sqrt(n), limit * deviation
+        density = stats.chi.pdf(deviation * np.sqrt(freedom), freedom) * np.sqrt(freedom)
+        return float((stats.norm.sf(bound - shift) + stats.norm.cdf(-bound - shift)) * density)
+
+    return float(integrate.quad(rejected, 0, 6, points=[1], limit=200)[0])
+
+
+@pytest.mark.parametrize("effect", [0.35, 0.8, 1.2, 1.5, 1.8, 2.5, 4.5, 5.0, 16.0])
+def test_sample_sizes_are_the_smallest_with_the_power_by_integration(effect: float) -> None:
+    needed = clusters_needed(effect)
+    assert needed is not None
+    assert power_of_the_paired_t_test(effect, needed) >= 0.8
+    assert needed == 6 or power_of_the_paired_t_test(effect, needed - 1) < 0.8
+
+
+def test_a_larger_effect_never_needs_more_clusters() -> None:
+    grid = [*np.geomspace(0.05, 30, 150), 1e3, 1e8, 1e16, np.inf]
+    needed = [clusters_needed(float(effect)) for effect in grid]
+    assert needed == sorted(needed, reverse=True)
+    assert {n for effect, n in zip(grid, needed, strict=True) if effect >= 4} == {6}
 
 
 def test_large_samples_follow_the_normal_formula_without_a_jump() -> None:

@@ -72,6 +72,30 @@ def test_one_cluster_or_no_draws_leave_every_rank_possible() -> None:
     assert rank_intervals(correct, ["p", "q"], n_bootstrap=0) == [(2, 1, 2), (1, 1, 2)]
 
 
+def test_prompts_without_a_pair_that_counts_are_drawn_like_the_others() -> None:
+    correct = np.array([[1.0, 0, 1, 1, np.nan, np.nan, 0], [0.0, 0, 1, 0, np.nan, np.nan, 1]])
+    cluster = list("aabcded")
+    taken = np.random.default_rng(3).integers(5, size=(300, 5))
+    means = np.array(
+        [
+            np.nanmean(
+                correct[:, np.concatenate([np.flatnonzero(np.array(cluster) == "abcde"[c]) for c in draw])], axis=1
+            )
+            for draw in taken
+            if set(draw) - {4}  # e holds no pair that counts
+        ]
+    )
+    found = standings(correct, cluster, n_bootstrap=300, seed=3)
+    for k, one in enumerate(found):
+        np.testing.assert_allclose(one.ci95, np.percentile(means[:, k], [2.5, 97.5]), atol=1e-12)
+
+
+def test_values_in_one_cluster_alone_have_no_interval_though_others_are_drawn() -> None:
+    found = standings([[1, 0, np.nan], [1, 1, np.nan]], ["p", "p", "q"])
+    assert np.isnan([one.ci95 for one in found]).all()
+    assert [one.rank for one in found] == [(2, 1, 2), (1, 1, 2)]
+
+
 def test_a_thousand_models_take_no_table_of_models_by_models() -> None:
     correct = np.random.default_rng(0).random((1000, 40))
     found = rank_intervals(correct, range(40), n_bootstrap=50)

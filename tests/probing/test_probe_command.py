@@ -39,6 +39,41 @@ def test_a_table_gives_prompts(known, write_clips: Callable[..., list[Clip]], tm
 
 
 @pytest.mark.parametrize(
+    ("family", "left_out"),
+    [
+        ("order", "order_of_pair (2 clips): asked of judges only, which see two clips"),
+        ("prompts", "prompt_swap (2 clips): no clip has a prompt; name prompts in a table with --clips TABLE"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_instead_of_an_empty_table(
+    known, write_clips: Callable[..., list[Clip]], tmp_path: Path, capsys, family: str, left_out: str
+) -> None:
+    write_clips(2)
+    words = ["probe", "--plugin", "known", "--videos", str(tmp_path), "--only", family, "--workers", "1"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "nothing to show: every treatment that was asked for is left out\n"
+    assert f"rewardbench: left out: {left_out}\n" in printed.err
+
+
+def test_the_same_image_under_two_names_is_no_other_image(
+    known, write_clips: Callable[..., list[Clip]], tmp_path: Path, capsys
+) -> None:
+    from PIL import Image
+
+    clips = write_clips(3)
+    for name, brightness in (("a.png", 40), ("b.png", 40), ("c.png", 100)):
+        Image.new("RGB", (16, 16), (brightness,) * 3).save(tmp_path / name)
+    rows = "".join(f"{Path(c.video).name},{i}.png\n" for c, i in zip(clips, "abc", strict=True))
+    (tmp_path / "clips.csv").write_text(f"video,image\n{rows}")
+    words = ["probe", "--plugin", "known", "--clips", str(tmp_path / "clips.csv"), "--only", "images", "--workers", "1"]
+    assert main([*words, "--out", str(tmp_path / "out"), "--format", "json"]) == 0
+    (found,) = [c for c in json.loads(capsys.readouterr().out)["cells"] if c["dimension"] == "image_video"]
+    assert (found["n"], found["n_equal"], found["largest"]) == (3, 0, 60.0)
+    assert found["change"] == pytest.approx((60 + 60 - 60) / 3)
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--plugin", "random"], "name either a folder with --videos DIR or a table with --clips TABLE"),

@@ -52,7 +52,7 @@ def test_the_sign_flip_test_agrees_with_scipys_permutation_test() -> None:
 
 def test_drawn_flips_come_near_the_exact_share_and_never_reach_zero() -> None:
     rng = np.random.default_rng(3)
-    gain = rng.normal(0.3, 1.0, 16)
+    gain = rng.normal(0.3, 1.0, 17)
     assert sign_flip_p(gain, 5) == pytest.approx(brute_force(gain, False), abs=0.01)
     assert sign_flip_p(np.ones(40), 0) == pytest.approx(1 / 20_001)
     assert sign_flip_p(gain, 5) == sign_flip_p(gain, 5)

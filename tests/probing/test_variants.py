@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rewardbench.errors import InputError
-from rewardbench.probing.sources import clips_of_folder, other_prompts
-from rewardbench.probing.treatments import TREATMENTS
+from rewardbench.probing.record import LeftOut
+from rewardbench.probing.sources import Source, clips_of_folder, next_others, other_prompts
+from rewardbench.probing.takes import plan_takes
+from rewardbench.probing.treatments import BY_NAME, TREATMENTS
 from rewardbench.probing.variants import remux, treated
 from rewardbench.probing.workshop import make_copies
 from rewardbench.scoring.progress import Silent
@@ -111,6 +115,37 @@ def test_a_prompt_is_swapped_with_the_next_other_one() -> None:
     assert other_prompts(["a", "a ", "b", None, "c"]) == ["b", "b", "c", None, "a"]
     assert other_prompts(["a", "a"]) == [None, None]
     assert other_prompts([None]) == [None]
+
+
+@given(st.lists(st.sampled_from(["x", "y", "z", None]), max_size=8))
+def test_a_swap_takes_the_next_content_that_is_another(contents: list[str | None]) -> None:
+    found = next_others(contents)
+    for i, place in enumerate(found):
+        ahead = [(i + step) % len(contents) for step in range(1, len(contents))]
+        others = [j for j in ahead if contents[j] is not None and contents[j] != contents[i]]
+        assert place == (others[0] if others and contents[i] is not None else None)
+
+
+def swaps(tmp_path: Path, images: str) -> tuple[list[str], list[LeftOut]]:
+    """Images given to clips whose own hold these letters, each in a file of its own; "." is a clip without one."""
+    sources = []
+    for number, letter in enumerate(images):
+        path = tmp_path / f"{number}.png"
+        path.write_text(letter)
+        clip = Clip(f"{number}.mp4", "", None, None if letter == "." else str(path))
+        sources.append(Source(number, str(number), clip, "", 1, False))
+    takes, left = plan_takes(
+        sources, {}, [BY_NAME["image_swap"]], uses_image=True, is_judge=False, content_of=lambda p: Path(p).read_text()
+    )
+    return [f"{take.source}{Path(take.clip.image or '').read_text()}" for take in takes if take.clip], left
+
+
+def test_an_image_is_swapped_with_the_next_of_another_content_whatever_the_files_are_called(tmp_path: Path) -> None:
+    assert swaps(tmp_path, "xxxy") == (["0y", "1y", "2y", "3x"], [])
+    made, (left,) = swaps(tmp_path, "x.xy")
+    assert (made, left.n_clips, left.reason) == (["0y", "2y", "3x"], 1, "without an image of its own")
+    made, (left,) = swaps(tmp_path, "xxx")
+    assert (made, left.n_clips, left.reason) == ([], 3, "there is no second image to swap with")
 
 
 def test_a_folder_without_clips_and_a_missing_one_are_named(tmp_path: Path) -> None:
