@@ -112,6 +112,8 @@ SMALL = {
 class MadeUp:
     """Latents and conditions out of noise, where the trainer looks for a cache."""
 
+    identity = "made up"
+
     def __init__(self, family: VideoFamily, size: Size, dtype: torch.dtype) -> None:
         self._shape = family.latent_shape
         generator = torch.Generator().manual_seed(1)

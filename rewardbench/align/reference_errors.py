@@ -37,7 +37,7 @@ def identity_of(reference: Reference, recipe: Recipe, pairs: Sequence[Preference
         "reference": reference.digest(),
         "recipe": {name: getattr(recipe, name) for name in OF_ERRORS},
         "pairs": [[p.pair_id, p.win, list(p.lose), p.prompt.prompt_id] for p in pairs],
-        "data": getattr(cache, "identity", ""),  # one that a measurement made up has none
+        "data": cache.identity,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
