@@ -52,6 +52,7 @@ class Benchmark:
         has_pair_ids: whether the pairs have ids of their own; False where the row number stands in for one.
         answers: plugin to (label to the score that answers it), where the benchmark's card says so; ``none`` for no
             score of that plugin.
+        warnings: one sentence each on what a reader of its numbers has to know, such as pairs that are not the card's.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Benchmark:
     labels_by: str = "people"
     has_pair_ids: bool = True
     answers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def by_side(self) -> Benchmark:
         """The same pairs with a clip of its own for every pair and side, for scores recorded per pair.
@@ -127,7 +129,12 @@ def load_benchmark(
         if not isinstance(loaded, Benchmark):
             loaded = read_pairs(Path(loaded), name=text, version=manifest.version, labels=labels)
         card = find_card(name)
-        return replace(loaded, labels_by=manifest.labels_by, answers={} if card is None else card.answers)
+        if card is None:
+            return replace(loaded, labels_by=manifest.labels_by)
+        from rewardbench.catalogue.identity import identify
+
+        warnings = tuple(filter(None, [identify(card, variant, loaded).sentence]))
+        return replace(loaded, labels_by=manifest.labels_by, answers=card.answers, warnings=warnings)
     path = Path(text)
     if not path.exists() and _HUB_ID.fullmatch(text) and not path.suffix:
         return _read_hub(text, labels, label_format)
@@ -238,8 +245,15 @@ def _from_rows(
         has_clips=video_a is not None,
         columns=tuple(columns),
         label_format=label_format,
+        labels_by=_labels_by(columns, rows),
         has_pair_ids="pair_id" in columns,
     )
+
+
+def _labels_by(columns: Sequence[str], rows: Sequence[Row]) -> str:
+    """Who decided: ``construction`` only where the file's column ``labels_by`` says so of every pair."""
+    made = "labels_by" in columns and all(row["labels_by"] == "construction" for row in rows)
+    return "construction" if made else "people"
 
 
 def check_matching(benchmark: Benchmark, plugin: str, matches_by: str | None) -> None:

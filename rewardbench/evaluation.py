@@ -150,14 +150,16 @@ FEW_CLUSTERS = 10
 
 
 def cluster_column(benchmark: Benchmark, asked: str) -> str:
-    """The column that clusters are taken from: as asked, but ``cluster`` where no pair has a prompt to go by."""
-    if (
-        asked == "prompt"
-        and "cluster" in benchmark.columns
-        and not any(c.prompt.strip() for c in benchmark.comparisons)
-    ):
-        return "cluster"
-    return asked
+    """The column that clusters are taken from: as asked, but ``cluster`` where prompts do not tell pairs apart.
+
+    That is where no pair has a prompt, and where the two clips of a pair have different ones: a pair then depends on
+    others through either side.
+    """
+    if asked != "prompt" or "cluster" not in benchmark.columns:
+        return asked
+    clips, pairs = benchmark.clips, benchmark.comparisons
+    across = any((clips[c.clip_a].prompt or "") != (clips[c.clip_b].prompt or "") for c in pairs)
+    return "cluster" if across or not any(c.prompt.strip() for c in pairs) else asked
 
 
 def clusters_of(benchmark: Benchmark, column: str, warnings: list[str]) -> list[str]:

@@ -157,6 +157,22 @@ class MetricRecord(_Record):
     slices: dict[str, dict[str, SliceRecord]] = Field(default_factory=dict)
 
 
+class RaterRecord(_Record):
+    """One rater held against the others as if a model, about one label, on the pairs of the run; each left out in turn.
+
+    ``n`` pairs have a rating, ``n_raters`` people rated. Shares are means over the raters, a rater's tie taken at its
+    word; ``half_credit`` counts it one half on pairs that the others decided, ``without_ties`` counts it wrong there.
+    ``alpha`` is Krippendorff's (ordinal) of the ratings as given, at most 1. None where undefined.
+    """
+
+    n: int
+    n_raters: int
+    with_ties: Number = None
+    half_credit: Number = None
+    without_ties: Number = None
+    alpha: Number = None
+
+
 class ClusterRecord(_Record):
     column: str
     n: int
@@ -222,12 +238,17 @@ class Provenance(_Record):
 
 
 class Result(_Record):
-    """Everything a run found; derived only from ``scores.parquet``, ``comparisons.parquet`` and ``pairs.parquet``."""
+    """Everything a run found; derived only from ``scores.parquet``, ``comparisons.parquet`` and ``pairs.parquet``.
+
+    ``raters`` (label to what one rater scores) stands beside them: it comes from the benchmark's own ratings, and is
+    there only where single raters were published and the run took all pairs.
+    """
 
     schema_name: Literal["rewardbench.result/1"] = Field(default=SCHEMA, alias="schema")
     plugins: list[PluginRecord]
     benchmark: BenchmarkRecord
     metrics: list[MetricRecord]
+    raters: dict[str, RaterRecord] = Field(default_factory=dict)
     cluster: ClusterRecord
     bootstrap: BootstrapRecord
     cost: CostRecord = Field(default_factory=CostRecord)

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,13 +19,14 @@ import rewardbench
 from rewardbench.environments import packages_of, recipe_of
 from rewardbench.errors import InputError
 from rewardbench.locks import try_lock
-from rewardbench.results import BenchmarkRecord, CostRecord, DimensionRecord, PluginRecord, Provenance
+from rewardbench.results import BenchmarkRecord, CostRecord, DimensionRecord, PluginRecord, Provenance, RaterRecord
+from rewardbench.schemas import schema_fault
 from rewardbench.scoring.plan import Job
 from rewardbench_plugin.clip import FrameSpec
 
 RUN_FILE = "run.json"
 STORE_FILE = "scores.sqlite"
-SCHEMA = "rewardbench.run/1"
+SCHEMA: Literal["rewardbench.run/1"] = "rewardbench.run/1"
 
 
 class RowRecord(BaseModel):
@@ -44,7 +45,7 @@ class RunRecord(BaseModel):
     """``run.json``: all a result needs beside the tables."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
-    schema_name: str = Field(default=SCHEMA, alias="schema")
+    schema_name: Literal["rewardbench.run/1"] = Field(default=SCHEMA, alias="schema")
     identity: dict[str, Any]
     plugins: list[PluginRecord]
     benchmark: BenchmarkRecord
@@ -56,6 +57,7 @@ class RunRecord(BaseModel):
     label_format: str
     cost: CostRecord
     warnings: list[str]
+    raters: dict[str, RaterRecord] = Field(default_factory=dict)
     provenance: Provenance
 
 
@@ -135,20 +137,29 @@ def read_run(folder: Path) -> RunRecord:
     """Read ``run.json``.
 
     Raises:
-        InputError: if the folder holds no finished run.
+        InputError: if the folder holds no finished run, or one of an older, newer or foreign schema.
     """
     path = folder / RUN_FILE
     try:
-        return RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
+        fault = schema_fault(
+            data.get("schema") if isinstance(data, dict) else None, SCHEMA, path, remedy="run the benchmark again"
+        )
+        if fault is not None:
+            raise InputError(fault)
+        return RunRecord.model_validate(data)
     except FileNotFoundError:
         raise InputError(
             f"{folder} holds no finished run (no {RUN_FILE}); run the same command again to finish it"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"{path} is not what this version writes: {first['loc']}: {first['msg']}") from None
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path} does not follow {SCHEMA}: {where}: {first['msg']}") from None
+    except (ValueError, RecursionError):
+        raise InputError(f"{path} is damaged, it is no JSON; run the same command again to write it anew") from None
 
 
 def plugin_record(job: Job) -> PluginRecord:

@@ -41,6 +41,7 @@ from rewardbench.results import (
     ClusterRecord,
     CostRecord,
     PluginCost,
+    RaterRecord,
     Result,
     write_result,
 )
@@ -240,9 +241,25 @@ def _load(name: str, settings: RunSettings, jobs: Sequence[Job], progress: Progr
     benchmark = benchmark.limited(settings.limit)
     if not any(c.labels for c in benchmark.comparisons):
         raise InputError(f"{benchmark.source} has no label in any row for {', '.join(benchmark.labels)}")
+    _refuse_absent_clips(name, benchmark, jobs)
     check_inputs(jobs, benchmark.clips.values(), benchmark.source)
     slice_columns(benchmark, settings.slices)  # refuses now what could not be reported after scoring
     return benchmark
+
+
+def _refuse_absent_clips(name: str, benchmark: Benchmark, jobs: Sequence[Job]) -> None:
+    """A benchmark of the catalogue without its clips is told how they come; a pairs file, which columns it lacks."""
+    from rewardbench.catalogue.card import find_card
+    from rewardbench.catalogue.fetching import bringing_clips
+
+    if benchmark.has_clips or not Path(benchmark.source).is_dir():
+        return
+    card, readers = find_card(name), [job.label for job in jobs if job.reads_clips]
+    if readers and card is not None:
+        raise InputError(
+            f"plugin {readers[0]!r} has to read the clips of benchmark {name!r}, and none of them is in "
+            f"{benchmark.source}: {bringing_clips(card)}"
+        )
 
 
 def _identity(benchmark: Benchmark, jobs: Sequence[Job]) -> dict[str, Any]:
@@ -266,7 +283,7 @@ def _run_one(
     benchmark: Benchmark, jobs: Sequence[Job], folder: Path, settings: RunSettings, progress: Progress
 ) -> RunOutcome:
     started = datetime.now(UTC)
-    warnings: list[str] = []
+    warnings: list[str] = list(benchmark.warnings)
     cards = [(job.label, job.model.card, job.dimensions) for job in jobs]
     rows = pick_rows(benchmark, cards, settings.score_map)
     cluster = cluster_column(benchmark, settings.cluster)
@@ -308,6 +325,7 @@ def _run_one(
             label_format=benchmark.label_format,
             cost=cost,
             warnings=warnings,
+            raters=_raters(benchmark, rows, settings),
             provenance=provenance(jobs, seed=settings.seed, command=settings.command, started=started).model_copy(
                 update={**where, "dtype": settings.dtype}
             ),
@@ -317,6 +335,15 @@ def _run_one(
         outcome = _derive(folder, record, labelled, progress)
         listeners.tell("rewardbench_run_end", result=outcome.result)
     return outcome
+
+
+def _raters(benchmark: Benchmark, rows: Sequence[Row], settings: RunSettings) -> dict[str, RaterRecord]:
+    """What one rater scores on each label of the result; empty for a part of the pairs, which the raters saw whole."""
+    if settings.limit is not None or not Path(benchmark.source).is_dir():
+        return {}
+    from rewardbench.catalogue.raters import rater_records
+
+    return rater_records(benchmark.name, benchmark.source, [row.label for row in rows])
 
 
 def _say_what_is_replaced(folder: Path, record: RunRecord, progress: Progress) -> None:
@@ -429,6 +456,7 @@ def _derive(folder: Path, record: RunRecord, labelled: Sequence[Labelled], progr
         plugins=record.plugins,
         benchmark=record.benchmark,
         metrics=metrics,
+        raters=record.raters,
         cluster=ClusterRecord(column=record.cluster, n=n_clusters),
         bootstrap=BootstrapRecord(n=record.bootstrap, seed=record.seed, refit="threshold"),
         cost=record.cost,

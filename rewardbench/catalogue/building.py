@@ -49,7 +49,8 @@ def build_benchmark(
 
     Where no clip is there, the benchmark has ids and labels only (``has_clips`` is False); where some are, the missing
     ones cost themselves when they are scored. ``sha256`` is the fingerprint of the pairs, so it does not depend on
-    where the files lie or in which form they were published.
+    where the files lie or in which form they were published. Where pairs go across prompts a column ``cluster`` says
+    which of them depend on each other.
 
     Raises:
         InputError: no pairs, a pair id twice, or a clip that leads out of ``folder``.
@@ -75,6 +76,7 @@ def build_benchmark(
             clips[clip_id] = _clip(clip_id, side, places[side.video], folder, has_clips)
         return ids[side]
 
+    clusters = connected_prompts(rows)
     comparisons = tuple(
         Comparison(
             row.pair_id,
@@ -82,11 +84,12 @@ def build_benchmark(
             clip_of(row.a),
             clip_of(row.b),
             {label: value for label, value in row.labels.items() if value is not None},
-            {"prompt": row.a.prompt, **row.columns},
+            {"prompt": row.a.prompt, **row.columns, **({"cluster": _cluster(row, clusters)} if clusters else {})},
         )
         for row in rows
     )
-    columns = tuple(dict.fromkeys(["prompt", *(column for row in rows for column in row.columns)]))
+    further = [column for row in rows for column in row.columns]
+    columns = tuple(dict.fromkeys(["prompt", *further, *(["cluster"] if clusters else [])]))
     return Benchmark(
         name=name,
         version=version,
@@ -100,6 +103,32 @@ def build_benchmark(
         label_format=label_format,
         has_pair_ids=has_pair_ids,
     )
+
+
+def connected_prompts(rows: Sequence[PairRow]) -> dict[str, str]:
+    """Prompt to cluster, where pairs go across prompts: prompts that any chain of pairs connects are one cluster.
+
+    A cluster has the name of its first prompt in alphabetical order. Empty where every pair is of one prompt: then
+    the prompt is the cluster. A side without a prompt connects nothing.
+    """
+    if all(row.a.prompt == row.b.prompt for row in rows):
+        return {}
+    parent: dict[str, str] = {}
+
+    def root(prompt: str) -> str:
+        while parent.setdefault(prompt, prompt) != prompt:
+            parent[prompt] = prompt = parent[parent[prompt]]
+        return prompt
+
+    for row in rows:
+        a, b = root(row.a.prompt), root(row.b.prompt)
+        if row.a.prompt.strip() and row.b.prompt.strip():
+            parent[max(a, b)] = min(a, b)
+    return {prompt: root(prompt) for prompt in list(parent)}
+
+
+def _cluster(row: PairRow, clusters: Mapping[str, str]) -> str:
+    return clusters[row.a.prompt if row.a.prompt.strip() else row.b.prompt]
 
 
 def _clip(clip_id: str, side: Side, place: str | None, folder: Path, has_clips: bool) -> Clip:

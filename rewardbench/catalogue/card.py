@@ -68,12 +68,16 @@ class Size(_Part):
 
 
 class Raters(_Part):
-    """Who decided: raters per item, their scale, the mark for "no rating", and how they make one label."""
+    """Who decided: raters per item, their scale, the mark for "no rating", and how they make one label.
+
+    ``ranges``: dimension to the lowest and highest rating there can be; a loader refuses others.
+    """
 
     per_item: int | None
     scale: str
     rule: str
     missing: str = ""
+    ranges: dict[str, tuple[int, int]] = Field(default_factory=dict)
 
 
 class CardFile(_Part):
@@ -119,6 +123,13 @@ class HubSource(_Part):
         return _PINNED.fullmatch(self.revision) is not None
 
 
+class Subset(_Part):
+    """A part of the pairs that goes round by itself: what it is, and variant to fingerprints its pairs may have."""
+
+    meaning: str
+    fingerprints: dict[str, tuple[Sha256, ...]]
+
+
 class BenchmarkCard(_Part):
     """What is known of a benchmark.
 
@@ -132,6 +143,7 @@ class BenchmarkCard(_Part):
         layout: whether the label files were read when the loader was written.
         fingerprints: variant to the SHA-256 of its pairs as :func:`rewardbench.catalogue.building.fingerprint`
             computes it from the published files.
+        subsets: parts of the pairs that are known by name, with their fingerprints.
         by_hand: what to do where the files cannot be fetched.
         files: the rows of ``files.csv``.
     """
@@ -155,6 +167,7 @@ class BenchmarkCard(_Part):
     hub: tuple[HubSource, ...] = ()
     by_hand: str = ""
     fingerprints: dict[str, Sha256] = Field(default_factory=dict)
+    subsets: dict[str, Subset] = Field(default_factory=dict)
     notes: str = ""
     files: tuple[CardFile, ...] = ()
 

@@ -102,16 +102,22 @@ def _sources(card: BenchmarkCard) -> list[str]:
 
 
 def agreement_lines(found: list[Agreement]) -> list[str]:
-    """A small table: how far one rater gets against the others, and Krippendorff's alpha."""
-    header = ["label", "pairs", "raters", "with ties", "without", "half credit", "alpha"]
+    """A small table: how far one rater gets against the others, and Krippendorff's alpha.
+
+    The strict number without ties stands last of the three: it is no ceiling (see :class:`Agreement`).
+    """
+    header = ["label", "pairs", "raters", "with ties", "half credit", "strict", "alpha"]
     rows = [header]
     for one in found:
-        shares = (one.ceiling_with_ties, one.ceiling_without_ties, one.ceiling_half_credit)
+        shares = (one.ceiling_with_ties, one.ceiling_half_credit, one.ceiling_without_ties)
         numbers = ["-" if value is None else f"{100 * value:.1f}" for value in shares]
         alpha = "-" if one.alpha is None else f"{one.alpha:.3f}"
         rows.append([one.label, f"{one.n_pairs:,}", str(one.n_raters), *numbers, alpha])
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    lines = ["one rater against the others (accuracy in %, ties at their word; alpha of the ratings, ordinal):"]
+    lines = [
+        "one rater against the others (accuracy in %, ties at their word; half credit and strict without ties, where "
+        "strict is no ceiling; alpha of the ratings, ordinal):"
+    ]
     return lines + [
         "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
     ]

@@ -65,26 +65,29 @@ def fetch_benchmark(
     """
     card = need_card(name)
     folder = data_folder(card.name, data_dir)
-    if data_dir is not None and not parts and not media and _is_readable(card, folder):
+    said = _said_of(card, folder) if data_dir is not None and not parts and not media else None
+    if said is not None:
         remember_folder(card.name, folder)
-        return FetchedBenchmark(card.name, folder, (), 0, remaining=(f"{folder} is used as it is; verify checks it",))
+        return FetchedBenchmark(card.name, folder, (), 0, remaining=said)
     found = fetch_card(card, folder, parts=parts, media=media, tell=tell)
     if data_dir is not None:
         remember_folder(card.name, found.folder)
     return found
 
 
-def _is_readable(card: BenchmarkCard, folder: Path) -> bool:
-    """Whether the folder has the benchmark in a form that its loader reads: then nothing is downloaded into it."""
+def _said_of(card: BenchmarkCard, folder: Path) -> tuple[str, ...] | None:
+    """What there is to say of a folder whose benchmark the loader reads, so that nothing is downloaded; else None."""
+    from rewardbench.catalogue.identity import identify
     from rewardbench.catalogue.prompts import read_suite
 
+    used = f"{folder} is used as it is; `rewardbench benchmarks verify {card.name}` checks it"
     try:
         if card.kind == "prompts":
-            return bool(read_suite(card.name, folder))
-        load_from(card.name, None, folder)
+            return (used,) if read_suite(card.name, folder) else None
+        found = load_from(card.name, None, folder)
     except InputError:
-        return False
-    return True
+        return None
+    return tuple(filter(None, [used, identify(card, "", found).sentence]))
 
 
 def load_from(name: str, variant: str | None, folder: Path) -> Benchmark:
@@ -141,6 +144,13 @@ def fetch_card(
     return FetchedBenchmark(card.name, folder, wanted, len(files), commits, tuple(remaining))
 
 
+def bringing_clips(card: BenchmarkCard) -> str:
+    """How the clips of a benchmark come here, as the end of a sentence."""
+    ways = [f"`rewardbench benchmarks fetch {card.name} --media` brings them"] if MEDIA in card.parts else []
+    ways += [card.by_hand] if card.by_hand else []
+    return ", or ".join(ways) or "they are not published with the labels, so only recorded scores and verdicts fit"
+
+
 def is_published(path: Path, file: CardFile) -> bool:
     """Whether ``path`` holds the published file; any file does where no checksum is known."""
     if not path.is_file():
@@ -191,8 +201,10 @@ def _whole_revision(source: HubSource) -> str:
         return source.revision
     from huggingface_hub import HfApi, errors
 
+    hub.need_name(_page(source))
     try:
-        commits = HfApi(endpoint=hub.endpoint()).list_repo_commits(source.repo, repo_type="dataset")
+        with hub.quiet():
+            commits = HfApi(endpoint=hub.endpoint()).list_repo_commits(source.repo, repo_type="dataset")
     except errors.RepositoryNotFoundError:
         raise InputError(f"{source.repo} is not on the hub, or needs a permission (HF_TOKEN)") from None
     except Exception as error:  # whichever HTTP library the hub's client uses

@@ -112,7 +112,10 @@ def rater_views(clips: Sequence[RatedClip], systems: Sequence[str], dimension: s
             pairs.append(_floats(a.ratings[dimension]) - _floats(b.ratings[dimension]))
             prompts.append(a.prompt)
     items = [
-        _floats(clip.ratings[dimension]) for by_system in rated.values() for takes in by_system.values() for clip in takes
+        _floats(clip.ratings[dimension])
+        for by_system in rated.values()
+        for takes in by_system.values()
+        for clip in takes
     ]
     return RaterViews(np.array(items), np.array(pairs), tuple(prompts), rule)
 

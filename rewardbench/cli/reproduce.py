@@ -13,6 +13,7 @@ from rewardbench.errors import InputError
 
 if TYPE_CHECKING:
     from rewardbench.reproduction import Reproduction
+    from rewardbench.reproduction.comparing import Compared
 
 ALL = "all"
 
@@ -47,8 +48,9 @@ def reproduce(
 ) -> int:
     """Compute a published row again and print paper, ours and difference.
 
-    Runs as far as weights and data are at hand and lists what is missing. Exit codes: 0 every number that was computed
-    is the printed one, 1 a number differs beyond the printed digits, 2 nothing could be run.
+    Runs as far as weights and data are at hand and lists what is missing. Exit codes: 0 no number that was compared
+    differs (or --limit was given, and none was compared), 1 a number differs beyond the printed digits or is not there,
+    2 nothing could be run or compared.
     """
     if list_rows:
         return _list(output_format)
@@ -86,39 +88,52 @@ def reproduce(
     return found[0].exit_code
 
 
-_HEADER = ["row", "number", "paper", "ours", "difference", "n", "state"]
+_HEADER = ["row", "number", "paper", "elsewhere", "ours", "difference", "n", "state"]
+"""``elsewhere``: what others computed from the same files; it stands in no paper."""
 
 
 def _rows(one: Reproduction) -> list[list[str]]:
+    """Every printed number; what others recomputed only where it was held against ours."""
     lines = []
     for cell in one.cells:
-        if cell.state == "not computed" and not one.missing:
-            continue  # of another part of the data
-        difference = "-" if cell.difference is None else f"{cell.difference:+.4f}"
-        origin = "" if cell.origin == "paper" else " (recomputed elsewhere)"
-        state = "not run" if one.missing else cell.state
-        lines.append([one.manifest.id, cell.name, cell.paper + origin, cell.shown, difference, f"{one.n:,}", state])
+        if cell.origin == "recomputed" and cell.ours is None:
+            continue
+        state: str = "not run" if one.missing else cell.state
+        if state == "not compared":
+            state = f"{state} ({'limited' if one.limited else 'other pairs'})"
+        if state == "not computed" and cell.why:
+            state = f"{state} (other part of the data)"
+        lines.append([one.manifest.id, cell.name, *_numbers(cell), f"{one.n:,}", state])
     return lines
 
 
+def _numbers(cell: Compared) -> list[str]:
+    """Paper, elsewhere, ours, difference."""
+    difference = "-" if cell.difference is None else f"{cell.difference:+.4f}"
+    printed = [cell.paper, "-"] if cell.origin == "paper" else ["-", cell.paper]
+    return [*printed, cell.shown, difference]
+
+
 def _print(one: Reproduction, stdout: Any) -> None:
+    from rewardbench.reproduction.sources import data_words, weights_words
+
     manifest = one.manifest
     output.write(f"{manifest.id}: {manifest.title}", stdout)
     output.write(f"source: {manifest.source}", stdout)
     output.write(f"rule: {manifest.rule}", stdout)
+    output.write(f"data: {data_words(manifest)}", stdout)
     if manifest.run is not None:
         run = manifest.run
-        told = [f"plugin {run.plugin}", f"weights {run.weights or '-'} at {run.revision}"]
+        told = [f"plugin {run.plugin}", f"weights {weights_words(run)}"]
         told += [f"{run.fps:g} fps"] if run.fps else []
         told += [f"size {run.size}"] if run.size else []
         output.write(f"run: {', '.join(told)}", stdout)
-    if manifest.note:
-        output.write(f"note: {manifest.note}", stdout)
-    rows = [["number", "paper", "ours", "difference", "state"]]
+    for note in filter(None, [manifest.note, *one.notes]):
+        output.write(f"note: {note}", stdout)
+    rows = [["number", "paper", "elsewhere", "ours", "difference", "state"]]
     for cell in one.cells:
-        difference = "-" if cell.difference is None else f"{cell.difference:+.4f}"
-        paper = cell.paper if cell.origin == "paper" else f"{cell.paper} (recomputed elsewhere)"
-        rows.append([cell.name, paper, cell.shown, difference, f"{cell.state}{f': {cell.why}' if cell.why else ''}"])
+        why = f" ({cell.why})" if cell.state == "not compared" and one.limited else f": {cell.why}" if cell.why else ""
+        rows.append([cell.name, *_numbers(cell), f"{cell.state}{why}"])
     output.print_columns(rows, stdout)
     if one.missing:
         output.write("missing:", stdout)
@@ -129,13 +144,19 @@ def _print(one: Reproduction, stdout: Any) -> None:
 
 
 def _facts(one: Reproduction) -> dict[str, Any]:
+    from rewardbench.reproduction.sources import data_words, weights_words
+
+    run = one.manifest.run
     return {
         "row": one.manifest.id,
         "source": one.manifest.source,
         "rule": one.manifest.rule,
+        "data": data_words(one.manifest),
+        "weights": None if run is None else weights_words(run),
         "state": one.state,
         "n": one.n,
         "cells": [asdict(cell) for cell in one.cells],
+        "notes": list(one.notes),
         "missing": list(one.missing),
     }
 

@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ def fetch(
     to: Path | None = None,
     parts: Sequence[str] = (),
     tell: Callable[[str], None] = lambda _: None,
+    revisions: Mapping[str, str] | None = None,
 ) -> Fetched:
     """Fetch weights and templates of ``NAME[:PRESET]`` from where its card says they are published.
 
@@ -62,6 +63,7 @@ def fetch(
         to: folder (``~/.cache/rewardbench/weights/NAME[/PRESET]`` if None).
         parts: only these: ``templates``, ``weights`` (what belongs to no named part) or a part's name.
         tell: is given a line for each thing that is fetched.
+        revisions: repository to the revision wanted of it, where that is not the card's.
 
     Raises:
         InputError: nothing to fetch, an unknown part, a file that is not the published one; or, where the published
@@ -80,7 +82,11 @@ def fetch(
         if part not in known:
             raise InputError(f"plugin {spec!r} publishes no part {part!r}{nearest(part, known)}")
     templates = card.templates if not parts or TEMPLATES in parts else ()
-    sources = [source for source in card.sources if not parts or (source.part or WEIGHTS) in parts]
+    sources = [
+        replace(source, revision=(revisions or {}).get(source.repo, source.revision))
+        for source in card.sources
+        if not parts or (source.part or WEIGHTS) in parts
+    ]
     files = [file for file in card.files if not parts or (file.part or WEIGHTS) in parts]
     record = _read_record(folder, name, preset)
     try:
@@ -99,6 +105,15 @@ def default_folder(name: str, preset: str | None) -> Path:
     """Where a plugin's files go if the user names no place."""
     home = cache_folder() / "weights" / name
     return home if preset is None else home / preset
+
+
+def commits_of(folder: Path) -> dict[str, str]:
+    """Repository to the commit that :func:`fetch` recorded in ``folder``; empty where it did not fill it."""
+    try:
+        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return {str(one["repo"]): str(one["commit"]) for one in found["sources"].values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _card(spec: str) -> tuple[str, str | None, RewardCard]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import hashlib
+import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +50,38 @@ def pinned(source: HubFiles) -> bool:
     return _COMMIT.fullmatch(source.revision) is not None
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the hub's client from telling of every retry: what ends a transfer is said once, in one sentence."""
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def need_name(where: str) -> None:
+    """End at once where the hub's name cannot be resolved, which its client would retry for half a minute.
+
+    A proxy resolves names itself, so nothing is asked where one is set.
+
+    Args:
+        where: the page that is wanted, for the sentence.
+
+    Raises:
+        UnreachableError: there is no such name from here.
+    """
+    host = urllib.parse.urlsplit(endpoint()).hostname
+    if host is None or urllib.request.getproxies():
+        return
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError as error:
+        raise UnreachableError(f"{where} cannot be reached ({host}: {error.strerror or error})") from None
+
+
 def listing(source: HubFiles, revision: str) -> tuple[str, list[HubFile]]:
     """The commit behind ``revision``, and the files wanted of it.
 
@@ -54,10 +91,12 @@ def listing(source: HubFiles, revision: str) -> tuple[str, list[HubFile]]:
     """
     from huggingface_hub import HfApi
 
+    need_name(page(source))
     try:
-        found: Any = HfApi(endpoint=endpoint()).repo_info(
-            source.repo, revision=revision, repo_type=source.repo_type, files_metadata=True
-        )
+        with quiet():
+            found: Any = HfApi(endpoint=endpoint()).repo_info(
+                source.repo, revision=revision, repo_type=source.repo_type, files_metadata=True
+            )
     except Exception as error:  # the hub's own errors, and those of whichever HTTP library it uses
         raise _explained(error, source) from None
     files = [_file(one) for one in found.siblings or [] if _wanted(one.rfilename, source.patterns)]
@@ -97,15 +136,17 @@ def bring_files(source: HubFiles, commit: str, files: list[HubFile], folder: Pat
             f"{source.repo} needs {needed / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free; name another place "
             "with --to DIR"
         )
+    need_name(page(source))
     try:
-        snapshot_download(
-            source.repo,
-            revision=commit,
-            repo_type=source.repo_type,
-            local_dir=folder,
-            allow_patterns=[_escaped(file.path) for file in missing],
-            endpoint=endpoint(),
-        )
+        with quiet():
+            snapshot_download(
+                source.repo,
+                revision=commit,
+                repo_type=source.repo_type,
+                local_dir=folder,
+                allow_patterns=[_escaped(file.path) for file in missing],
+                endpoint=endpoint(),
+            )
     except Exception as error:
         raise _explained(error, source) from None
     wrong = [file.path for file in missing if not matches(folder / file.path, file)]

@@ -162,8 +162,36 @@ def print_table(result: Result, console: Console) -> None:
         _print_blocks(result, console, ascii_only)
     else:
         console.print(render_table(result, console.width, ascii_only))
+    _print_undefined(result, console, ascii_only)
+    _print_raters(result, console)
     _print_verdicts(result, console, ascii_only)
     _print_positions(result, console, ascii_only)
+
+
+def _print_undefined(result: Result, console: Console, ascii_only: bool) -> None:
+    """Why a row has dashes instead of accuracies; one line each."""
+    from rich.text import Text
+
+    arrow, _, _ = _signs(ascii_only)
+    failed = {failure.plugin for failure in result.failures}
+    for metric in result.metrics:
+        if metric.n:
+            continue
+        pairs = f"{notation.count(metric.n_abstained)} pairs" if metric.n_abstained != 1 else "1 pair"
+        why = "clips of it failed, see below" if metric.plugin in failed else "it abstained"
+        said = f"no score for any of the {pairs}: {why}" if metric.n_abstained else "no pair carries this label"
+        console.print(Text(f"{_plugin(metric)}: {notation.pairing(metric, arrow)} has no accuracies: {said}"))
+
+
+def _print_raters(result: Result, console: Console) -> None:
+    """What one rater scores against the others; one line for each label."""
+    from rich.text import Text
+
+    for label, one in result.raters.items():
+        values = (("w/ ties", one.with_ties), ("w/o ties, half credit", one.half_credit))
+        parts = [f"{name} {'-' if value is None else notation.proportion(value)}" for name, value in values]
+        count = f"{one.n_raters} raters, n {notation.count(one.n)}"
+        console.print(Text(f"one rater {notation.plain(label, 60)}: {', '.join(parts)} ({count})"))
 
 
 def _print_verdicts(result: Result, console: Console, ascii_only: bool) -> None:

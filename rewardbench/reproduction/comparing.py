@@ -10,7 +10,10 @@ from typing import Literal
 
 from rewardbench.reproduction.manifest import Cell
 
-State = Literal["equal", "differs", "known to differ", "not computed"]
+State = Literal[
+    "equal", "equal within rounding of inputs", "differs", "known to differ", "not computed", "not compared"
+]
+EQUAL_STATES = ("equal", "equal within rounding of inputs")
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,10 @@ class Compared:
         ours: the number, None where it was not computed.
         shown: the same with the digits of the print.
         difference: ours - paper, in the printed unit, unrounded.
-        state: ``known to differ`` where the manifest says that the printed number does not follow from the files.
-        why: what the manifest says about it, or why it was not computed.
+        state: ``equal`` where the print is met to its last digit; ``equal within rounding of inputs`` where only the
+            rounding of printed inputs allows it; ``known to differ`` where the manifest says that the printed number
+            does not follow from the files; ``not compared`` where ours stands on other pairs than the print.
+        why: what the manifest says about it, or why it was not computed or compared.
     """
 
     name: str
@@ -51,19 +56,52 @@ def is_printed(ours: float, printed: str, slack: float = 0.0) -> bool:
 
 
 def compare(
-    cells: Sequence[Cell], numbers: Mapping[str, float], data: str, slack: Mapping[str, float] | None = None
+    cells: Sequence[Cell],
+    numbers: Mapping[str, float],
+    data: str,
+    slack: Mapping[str, float] | None = None,
+    other_pairs: str = "",
 ) -> list[Compared]:
-    """Every cell beside its number, in the order of the manifest."""
+    """Every cell beside its number, in the order of the manifest.
+
+    Args:
+        data: the part of the data the numbers stand on, which decides the cells they belong to.
+        slack: cell name to how far rounding of printed inputs alone can move its number.
+        other_pairs: why the numbers stand on other pairs than the print; nothing is compared then. Numbers are shown
+            beside the paper's cells.
+    """
     found = []
     for cell in cells:
+        if other_pairs:
+            found.append(_beside(cell, numbers.get(cell.name) if cell.origin == "paper" else None, other_pairs))
+            continue
         ours = numbers.get(cell.name) if cell.data == data else None
         if ours is None or not math.isfinite(ours):
             why = cell.why if cell.data == data else f"belongs to the part {cell.data!r} of the data; here is {data!r}"
             found.append(Compared(cell.name, cell.value, cell.origin, None, "-", None, "not computed", why))
             continue
-        same = is_printed(ours, cell.value, (slack or {}).get(cell.name, 0.0))
-        state: State = "equal" if same else "differs" if cell.reproduces else "known to differ"
-        shown = str(Decimal(ours).quantize(Decimal(1).scaleb(-digits(cell.value)), ROUND_HALF_EVEN))
         difference = ours - float(cell.value)
-        found.append(Compared(cell.name, cell.value, cell.origin, ours, shown, difference, state, cell.why))
+        state = _state(cell, ours, (slack or {}).get(cell.name, 0.0))
+        found.append(
+            Compared(cell.name, cell.value, cell.origin, ours, _shown(ours, cell), difference, state, cell.why)
+        )
     return found
+
+
+def _state(cell: Cell, ours: float, slack: float) -> State:
+    if is_printed(ours, cell.value):
+        return "equal"
+    if is_printed(ours, cell.value, slack):
+        return "equal within rounding of inputs"
+    return "differs" if cell.reproduces else "known to differ"
+
+
+def _beside(cell: Cell, ours: float | None, why: str) -> Compared:
+    """Ours beside a print that it is not held against: without a difference."""
+    if ours is None or not math.isfinite(ours):
+        return Compared(cell.name, cell.value, cell.origin, None, "-", None, "not computed", why)
+    return Compared(cell.name, cell.value, cell.origin, ours, _shown(ours, cell), None, "not compared", why)
+
+
+def _shown(ours: float, cell: Cell) -> str:
+    return str(Decimal(ours).quantize(Decimal(1).scaleb(-digits(cell.value)), ROUND_HALF_EVEN))

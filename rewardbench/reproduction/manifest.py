@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -49,13 +50,21 @@ class Cell(_Part):
 
 
 class ModelRun(_Part):
-    """How a reward model is run for a row; what is None is the plugin's own default, or not said by the paper."""
+    """How a reward model is run for a row; what is None is the plugin's own default, or not said by the paper.
+
+    Attributes:
+        weights: repository on the hub.
+        revision: commit of it that the row used; empty where none is known, so that the row is not pinned.
+        fps, max_pixels: what the plugin (with its preset) must be set to for this row; it is checked, not passed.
+        size: the same in words.
+    """
 
     plugin: str
     weights: str = ""
-    revision: str = "main"
+    revision: str = ""
     fps: float | None = None
     size: str = ""
+    max_pixels: int | None = None
     options: dict[str, str] = Field(default_factory=dict)
     score_map: dict[str, str] = Field(default_factory=dict)
 
@@ -116,5 +125,6 @@ def find_manifest(name: str) -> Manifest:
     """
     known = manifests()
     if name not in known:
-        raise InputError(f"no published row {name!r}{nearest(name, known)}")
+        hint = nearest(name, known) if get_close_matches(name, known, n=1, cutoff=0.5) else ""
+        raise InputError(f"no published row {name!r}{hint or '; `rewardbench reproduce --list` names all'}")
     return known[name]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rewardbench.benchmark import Benchmark
 from rewardbench.catalogue.card import need_card
-from rewardbench.catalogue.fetching import fetch_benchmark, load_from
-from rewardbench.catalogue.folders import data_folder
+from rewardbench.catalogue.fetching import bringing_clips, fetch_benchmark, load_from
+from rewardbench.catalogue.folders import data_folder, remember_folder
 from rewardbench.errors import InputError
 from rewardbench.reproduction.manifest import Manifest, ModelRun
 from rewardbench.reproduction.recipes import Computed
+from rewardbench.reproduction.sources import settings_faults, weights_faults, weights_words
 from rewardbench.results import MetricRecord, Result
 
 RECIPE = "model"
@@ -28,35 +31,42 @@ class RunRequest:
     out: Path | None = None
 
 
-def missing_for(manifest: Manifest, request: RunRequest) -> list[str]:
-    """What a model row lacks here, one sentence each; empty where it can be run."""
+def missing_for(
+    manifest: Manifest, request: RunRequest, data_dir: str | os.PathLike[str] | None = None
+) -> tuple[list[str], Benchmark | None]:
+    """What a model row lacks here, one sentence each (none where it can be run), and the pairs at hand.
+
+    With a limit only the clips of the first pairs count. A ``data_dir`` that has the labels is where the run will find
+    the benchmark.
+    """
     assert manifest.run is not None
-    missing = _missing_weights(manifest.run, request)
+    missing = [*settings_faults(manifest.run), *_missing_weights(manifest.run, request)]
     card = need_card(manifest.benchmark)
-    folder = data_folder(card.name)
-    variant = manifest.benchmark.partition(":")[2] or None
+    folder = data_folder(card.name, data_dir)
     try:
-        benchmark = load_from(card.name, variant, folder)
+        benchmark = load_from(card.name, manifest.benchmark.partition(":")[2] or None, folder)
     except InputError as error:
-        return [*missing, f"labels: {error}"]
-    absent = sum(not (clip.video and Path(clip.video).is_file()) for clip in benchmark.clips.values())
-    if absent and request.limit is None:
-        missing.append(
-            f"clips: {absent:,} of {len(benchmark.clips):,} are not in {folder}; `rewardbench benchmarks fetch "
-            f"{card.name} --media` brings them{f', or {card.by_hand}' if card.by_hand else ''}"
-        )
-    return missing
+        return [*missing, f"labels: {error}"], None
+    if data_dir is not None:
+        remember_folder(card.name, folder)
+    clips = benchmark.limited(request.limit).clips.values()
+    absent = sum(not (clip.video and Path(clip.video).is_file()) for clip in clips)
+    if absent:
+        missing.append(f"clips: {absent:,} of {len(clips):,} are not in {folder}; {bringing_clips(card)}")
+    return missing, benchmark
 
 
 def _missing_weights(run: ModelRun, request: RunRequest) -> list[str]:
-    """A plugin that can be fetched needs its weights: named, or where ``plugins fetch`` puts them."""
+    """A plugin that can be fetched needs its weights: named, or those of the row where ``plugins fetch`` puts them."""
     weights = default_weights(run.plugin)
-    if weights is None or request.weights or weights.is_dir():
+    if weights is None or request.weights:
         return []
-    at = f" at {run.revision}" if run.revision else ""
+    faults = weights_faults(run, weights)
+    if faults or weights.is_dir():
+        return faults
     return [
-        f"weights: {run.weights or run.plugin}{at}; `rewardbench plugins fetch {run.plugin}` brings them, or name them "
-        "with --weights"
+        f"weights: {weights_words(run) if run.weights else run.plugin}; `rewardbench plugins fetch {run.plugin}` "
+        "brings them, or name them with --weights"
     ]
 
 
@@ -70,7 +80,9 @@ def default_weights(plugin: str) -> Path | None:
     return default_folder(name, preset) if card.sources or card.files or card.templates else None
 
 
-def fetch_for(manifest: Manifest, request: RunRequest, tell: object) -> None:
+def fetch_for(
+    manifest: Manifest, request: RunRequest, tell: object, data_dir: str | os.PathLike[str] | None = None
+) -> None:
     """Bring what a model row lacks: weights, labels and clips.
 
     Raises:
@@ -81,9 +93,10 @@ def fetch_for(manifest: Manifest, request: RunRequest, tell: object) -> None:
     assert manifest.run is not None
     say = tell if callable(tell) else lambda _: None
     weights = default_weights(manifest.run.plugin)
-    if weights is not None and not request.weights and not weights.is_dir():
-        fetch(manifest.run.plugin, None, (), say)
-    fetch_benchmark(manifest.benchmark.partition(":")[0], media=True, tell=say)
+    run = manifest.run
+    if weights is not None and not request.weights and not weights.is_dir() and not weights_faults(run, weights):
+        fetch(run.plugin, None, (), say, {run.weights: run.revision} if run.revision else None)
+    fetch_benchmark(manifest.benchmark.partition(":")[0], data_dir=data_dir, media=True, tell=say)
 
 
 def run_model(manifest: Manifest, request: RunRequest) -> Computed:
@@ -114,15 +127,17 @@ def run_model(manifest: Manifest, request: RunRequest) -> Computed:
             bootstrap=0,
         )
     )[0]
-    return computed_of(outcome.result, request.limit)
+    return computed_of(outcome.result)
 
 
-def computed_of(result: Result, limit: int | None) -> Computed:
+def computed_of(result: Result) -> Computed:
     """The accuracies of a result as a row prints them."""
     numbers: dict[str, float] = {}
     for metric in result.metrics:
         numbers |= _of_metric(metric)
-    return Computed(numbers, result.benchmark.n_pairs, "all" if limit is None else f"first {limit} pairs")
+    return Computed(
+        numbers, result.benchmark.n_pairs, abstained=max((m.n_abstained for m in result.metrics), default=0)
+    )
 
 
 def _of_metric(metric: MetricRecord) -> dict[str, float]:

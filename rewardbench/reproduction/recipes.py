@@ -30,14 +30,14 @@ class Computed:
     Attributes:
         numbers: cell name to number, in the unit the row is printed in.
         n: items behind them.
-        data: the part of the data they belong to (see :class:`rewardbench.reproduction.manifest.Cell`).
         slack: cell name to how far rounding of printed inputs alone can move the number.
+        abstained: pairs (of the label that has most) for which the model gave no number.
     """
 
     numbers: dict[str, float]
     n: int
-    data: str = "all"
     slack: Mapping[str, float] | None = None
+    abstained: int = 0
 
 
 def fetv_correlation(folder: Path, parameters: Mapping[str, Any]) -> Computed:
@@ -50,10 +50,7 @@ def fetv_correlation(folder: Path, parameters: Mapping[str, Any]) -> Computed:
     clips = _with_score(read_clips(folder), str(parameters["score"]), folder)
     x = np.array([clip.scores[parameters["score"]] for clip in clips])
     y = np.array([_mean(clip, "alignment") for clip in clips])
-    even = all(int(clip.prompt_id) % 2 == 0 for clip in clips)
-    return Computed(
-        {"tau_c": kendall_tau(x, y, "c").value, "rho": spearman(x, y).value}, len(clips), "even" if even else "all"
-    )
+    return Computed({"tau_c": kendall_tau(x, y, "c").value, "rho": spearman(x, y).value}, len(clips))
 
 
 def tvge_correlation(folder: Path, parameters: Mapping[str, Any]) -> Computed:
@@ -94,7 +91,7 @@ def vbench_i2v_totals(folder: Path, parameters: Mapping[str, Any]) -> Computed:
     printed = {name: float(value) for name, value in parameters["dimensions"].items()}
     middle = _totals(totals, printed)
     high = _totals(totals, {name: value + 0.005 for name, value in printed.items()})
-    return Computed(middle, len(printed), "all", {name: high[name] - middle[name] for name in middle})
+    return Computed(middle, len(printed), {name: high[name] - middle[name] for name in middle})
 
 
 def _totals(module: Any, percent: Mapping[str, float]) -> dict[str, float]:

@@ -10,7 +10,7 @@ motion and position is a rough stand-in, so it too is made only on request.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,8 +60,11 @@ def make_probe(
     seconds: float = 3.0,
     long_side: int = 512,
     progress: Progress | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Write a benchmark of degraded copies of the clips in a folder.
+
+    Its pairs have a column ``labels_by`` that says ``construction``, so that no result of it speaks of people.
 
     Args:
         clips_folder: searched for clips (mp4, mov, webm, mkv, avi, ts, gif), not in its subfolders. A ``clips.csv``
@@ -74,6 +77,7 @@ def make_probe(
         seconds: longer clips are cut to their first seconds.
         long_side: larger clips are scaled down to this many pixels.
         progress: called as ``progress("degrading", done, total)``.
+        tell: is given one sentence about clips that cannot be read and were left out.
 
     Returns:
         Path of ``pairs.csv``.
@@ -89,7 +93,7 @@ def make_probe(
             f"text_video needs {folder / 'clips.csv'} with the columns video and prompt, two prompts or more"
         )
     rng = np.random.default_rng([seed, 6])
-    sources = _sources(folder, prompts, seconds, long_side)
+    sources = _sources(folder, prompts, seconds, long_side, tell)
     specimens = _plan(sources, dimensions, round(pairs_per_dimension * (1 - TIE_SHARE)), rng)
     pairs = choose_pairs(specimens, rng, per_dimension=pairs_per_dimension, per_cluster=3 * MAX_ROUNDS)
     pairs = [p for p in (_only(pair, dimensions) for pair in pairs) if p is not None]
@@ -133,7 +137,9 @@ def _prompts(folder: Path) -> dict[str, str]:
     return {row["video"]: row["prompt"] for row in rows if row.get("video") and row.get("prompt")}
 
 
-def _sources(folder: Path, prompts: dict[str, str], seconds: float, long_side: int) -> list[_Source]:
+def _sources(
+    folder: Path, prompts: dict[str, str], seconds: float, long_side: int, tell: Callable[[str], None]
+) -> list[_Source]:
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in CLIP_SUFFIXES and p.is_file())
     if not found:
         raise InputError(f"{folder} holds no clip ({', '.join(CLIP_SUFFIXES)})")
@@ -149,6 +155,9 @@ def _sources(folder: Path, prompts: dict[str, str], seconds: float, long_side: i
         sources.append(_Source(path, f"c{len(sources):03d}", prompts.get(path.name, ""), moves))
     if not sources:
         raise InputError(f"no clip in {folder} can be read: {problems[0]}")
+    if problems:
+        left = "1 clip" if len(problems) == 1 else f"{len(problems):,} clips"
+        tell(f"{left} of {len(found):,} left out, which cannot be read; the first: {problems[0]}")
     return sources
 
 
@@ -188,7 +197,7 @@ def _plan(
             for turn in range(rounds[dimension]):
                 name = TYPES[dimension][(number + turn) % len(TYPES[dimension])]
                 plans += _severities(name, number + turn, rng)
-        slices = {"source": source.path.name}
+        slices = {"source": source.path.name, "labels_by": "construction"}
         for i, (name, severity, draw) in enumerate(plans):
             effect = EFFECTS[name]
             levels = dict.fromkeys(effect.neutral, 1.0) | dict.fromkeys(effect.lowers, 1.0 - severity)

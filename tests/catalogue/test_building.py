@@ -12,7 +12,7 @@ from rewardbench.catalogue.folders import data_folder, find_media, remember_fold
 from rewardbench.errors import InputError
 
 ROWS = [
-    PairRow("1", Side("a.mp4", "p"), Side("b.mp4", "p"), {"x": 1, "y": None}, {"system_a": "s"}),
+    PairRow("1", Side("a.mp4", "p"), Side("b.mp4", "p"), {"x": 1, "y": None}, {"model_a": "s"}),
     PairRow("2", Side("a.mp4", "q"), Side("c.mp4", "q"), {"x": 0, "y": -1}),
 ]
 

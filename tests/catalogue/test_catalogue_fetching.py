@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
+import time
 import zipfile
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from rewardbench.catalogue.card import BenchmarkCard, CardFile, HubSource, Licen
 from rewardbench.catalogue.fetching import fetch_benchmark, fetch_card
 from rewardbench.catalogue.folders import data_folder
 from rewardbench.errors import InputError
+from rewardbench.fetching import hub
 
 DATA = b'[{"a": 1}]' * 100
 
@@ -143,3 +146,34 @@ def test_a_local_folder_is_used_as_it_is_and_found_again(place, tmp_path: Path) 
     assert found.folder == mine
     assert place.requests == []
     assert data_folder("ta-hard") == mine
+
+
+def test_a_hub_whose_name_is_unknown_is_one_sentence_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The hub's client would retry for half a minute and tell of each try; `.invalid` never resolves (RFC 2606)."""
+    from rewardbench.cli import main
+
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
+    started = time.monotonic()
+    assert main(["benchmarks", "fetch", "videogen-rewardbench", "--data-dir", str(tmp_path)]) == 2
+    assert time.monotonic() - started < 10
+    said = capsys.readouterr()
+    assert said.out == ""
+    (line,) = said.err.splitlines()
+    assert line.startswith(
+        "rewardbench: error: https://hub.invalid/datasets/KlingTeam/VideoGen-RewardBench/tree/89761f4"
+    )
+    assert "cannot be reached (hub.invalid: " in line
+    assert f"into {tmp_path}" in line
+
+
+def test_the_hub_s_client_tells_of_no_retry(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("huggingface_hub")
+    before = logger.level
+    with hub.quiet():
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+    assert logger.level == before
+    assert caplog.records == []

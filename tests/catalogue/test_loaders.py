@@ -51,6 +51,7 @@ def test_fetv_pairs_four_generators_by_the_mean_of_three_raters(tmp_path: Path) 
     assert not any("ground-truth" in c.pair_id for c in found.comparisons)
     first = found.comparisons[0]
     assert (first.pair_id, first.prompt) == ("0-cogvideo-text2video-zero", "prompt 0")
+    assert (first.row["model_a"], first.row["model_b"]) == ("cogvideo", "text2video-zero")
     assert dict(first.labels) == {"static_quality": -1, "temporal_quality": 0, "alignment": -1}  # 1, 2, 3 and 2, 3, 4
 
 
@@ -191,7 +192,7 @@ def test_videogen_rewardbench_is_read_in_the_layout_its_own_reader_names(tmp_pat
     found = load_from("videogen-rewardbench", None, tmp_path)
     assert [c.pair_id for c in found.comparisons] == ["k_k_1--m_m_1", "k_k_1--m_m_1#2"]
     assert dict(found.comparisons[0].labels) == {"VQ": 1, "MQ": 0, "TA": -1, "Overall": 1}
-    assert found.comparisons[0].row["A_model"] == "k"
+    assert (found.comparisons[0].row["model_a"], found.comparisons[0].row["model_b"]) == ("k", "m")
 
 
 @pytest.mark.shared

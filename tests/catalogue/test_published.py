@@ -43,6 +43,12 @@ def test_rows_that_can_be_reproduced_have_the_same_digits_in_both_places() -> No
     assert set(printed) == set(manifests())
 
 
+def test_no_model_s_name_ends_in_the_middle_of_a_sentence() -> None:
+    names = {one.model for one in read_published()}
+    assert {name for name in names if name != name.strip(" ,;:")} == set()
+    assert {"AnimeReward's paper, baseline", "AnimeReward's paper, more-motion"} <= names
+
+
 @pytest.mark.shared
 def test_no_number_of_the_collected_table_is_lost(shared: Path) -> None:
     with open(shared / "data" / "tables" / "published_leaderboards.csv", encoding="utf-8") as stream:

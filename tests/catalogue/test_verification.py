@@ -58,7 +58,97 @@ def test_missing_labels_are_a_fault_and_the_command_says_so(tmp_path: Path, caps
     assert facts["ok"] is False
     assert facts["files"] == [0, 3]
     assert any("2 files of part 'labels' are not in" in fault for fault in facts["faults"])
-    assert any("1 files of part 'scores' are not in" in note for note in facts["notes"])
+    assert any("1 file of part 'scores' is not in" in note for note in facts["notes"])
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["ta-hard", "vbench", "vbench-i2v", "videogen-eval"])
+def test_the_published_bytes_under_a_loader_s_other_name_are_as_published(name: str, shared: Path) -> None:
+    found = verify_benchmark(name, data_dir=shared / "data" / "prompts")
+    assert (found.faults, found.files) == ((), (1, 1))
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("name", "right"), [("genai-bench-video", 1), ("genai-bench-video-v1", 0), ("tvge", 0)])
+def test_published_pairs_in_other_files_are_no_fault(
+    name: str, right: int, shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file under another name, and tables that others made of the files: the fingerprint decides."""
+    folder = shared / "data" / "tables"
+    found = verify_benchmark(name, data_dir=folder)
+    assert (found.faults, found.files[0]) == ((), right)
+    assert right or any(
+        "of part 'labels'" in note and "the pairs are the published ones" in note for note in found.notes
+    )
+    assert main(["benchmarks", "verify", name, "--data-dir", str(folder)]) == 0
+    assert ("pairs as published (" in capsys.readouterr().out) == (not right)
+
+
+@pytest.mark.shared
+def test_half_of_the_pairs_is_a_fault_and_loading_says_so(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from rewardbench.benchmark import load_benchmark
+    from rewardbench.catalogue.folders import remember_folder
+
+    tables = shared / "data" / "tables"
+    assert any("gives other pairs" in fault for fault in verify_benchmark("fetv", data_dir=tables).faults)
+    remember_folder("fetv", tables)
+    (warning,) = load_benchmark("fetv").warnings
+    assert warning.startswith(
+        "only the part 'even' of fetv is at hand (the even prompt ids): 1,860 pairs, the card says"
+    )
+    remember_folder("video-bench", tables / "video_bench_human")  # three of nine dimensions
+    (warning,) = load_benchmark("video-bench").warnings
+    assert "not the published ones (16,065 pairs, the card says 47,691)" in warning
+    assert load_benchmark("video-bench:scene").warnings == ()
+    remember_folder("genai-bench-video", tables)
+    assert load_benchmark("genai-bench-video").warnings == ()
+    assert main(["benchmarks", "fetch", "fetv", "--data-dir", str(tables)]) == 0
+    said = capsys.readouterr().out
+    assert "fetv: nothing fetched, found in" in said
+    assert "only the part 'even' of fetv is at hand" in said
+
+
+def test_another_number_of_pairs_is_told_where_no_fingerprint_is_known(tmp_path: Path) -> None:
+    from rewardbench.benchmark import load_benchmark
+    from rewardbench.catalogue.folders import remember_folder
+
+    rating = "visual quality,temporal consistency,dynamic degree,text-to-video alignment,factual consistency"
+    rows = "".join(f"v{i},p,1,2,3,4,1\n" for i in range(4))
+    (tmp_path / "videofeedback_test.csv").write_text(f"id,text prompt,{rating}\n{rows}", encoding="utf-8")
+    remember_folder("videofeedback-test", tmp_path)
+    (warning,) = load_benchmark("videofeedback-test").warnings
+    assert "(2 pairs, the card says 340)" in warning
+
+
+def test_one_fault_is_one_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["benchmarks", "verify", "ta-hard", "--data-dir", str(tmp_path)]) == 1
+    assert "2 faults (0 of 1 files)" in capsys.readouterr().out  # cannot be read, and the file is not there
+    (tmp_path / "TA_hard.csv").write_text("prompt,prompt_zh\n" + "a,b\n" * 72, encoding="utf-8")
+    assert main(["benchmarks", "verify", "ta-hard", "--data-dir", str(tmp_path)]) == 1
+    assert "1 fault (0 of 1 files)" in capsys.readouterr().out
+
+
+def test_a_variant_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["benchmarks", "show", "video-bench:nope"]) == 2
+    assert "benchmark 'video-bench' has no variant 'nope'" in capsys.readouterr().err
+    assert main(["benchmarks", "show", "video-bench:scene"]) == 0
+    assert main(["benchmarks", "show", "tvge:x"]) == 2
+    assert "benchmark 'tvge' has no variant 'x'; it has none" in capsys.readouterr().err
+
+
+def test_a_model_is_told_how_the_clips_of_the_catalogue_come(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rewardbench.catalogue.folders import remember_folder
+
+    (tmp_path / "data.json").write_text(json.dumps([PAIR]), encoding="utf-8")
+    remember_folder("genai-bench-video", tmp_path)
+    words = ["run", "--plugin", "random", "--benchmark", "genai-bench-video", "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "plugin 'random' has to read the clips of benchmark 'genai-bench-video', and none of them is in" in said
+    assert "put them as <id>.mp4 into the folder videos" in said
+    assert "video_a" not in said
 
 
 def test_what_nobody_has_seen_is_a_note(tmp_path: Path) -> None:

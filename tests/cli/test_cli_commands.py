@@ -223,6 +223,7 @@ def test_benchmarks_make_hands_its_options_over_and_prints_the_pairs_file(
 
     def make_probe(clips: Path, out: Path, *, progress: Callable[[str, int, int], None], **settings: Any) -> Path:
         progress("degrading", 1, 2)
+        settings.pop("tell")("2 clips of 9 left out")
         seen.update(settings, clips=clips, out=out)
         return out / "pairs.csv"
 
@@ -232,6 +233,8 @@ def test_benchmarks_make_hands_its_options_over_and_prints_the_pairs_file(
     written = capsys.readouterr()
     assert written.out == "out/pairs.csv\n"
     assert "degrading" in written.err
+    assert "rewardbench: 2 clips of 9 left out" in written.err
+    assert "the labels are known by construction, nobody was asked" in written.err
     assert seen == {
         "clips": Path("clips"),
         "out": Path("out"),

@@ -51,6 +51,13 @@ def test_abstentions_stand_beside_n_and_undefined_numbers_are_dashes(make: Any) 
     assert "nan" not in text
 
 
+def test_a_row_without_any_score_says_why(make: Any) -> None:
+    text = printed(make.result([make.undefined(label="motion"), make.metric()]), 100)
+    assert text.count("has no accuracies") == 1
+    assert "motion ← " in text.partition(" has no accuracies: ")[0].splitlines()[-1]
+    assert "no score for any of the 200 pairs: it abstained" in text
+
+
 def test_a_result_without_rows_says_so(make: Any) -> None:
     assert "no label was held against a score" in printed(make.result([]))
     assert "no label was held against a score" in printed(make.result([]), 40)

@@ -49,6 +49,24 @@ def test_set_has_pairs_and_ties_of_each_dimension(clips: Path, tmp_path: Path) -
     assert max(totals) == 15  # cut to a second and a half
 
 
+def test_unreadable_clips_are_counted_and_the_answers_are_not_called_people_s(clips: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for name in ("one.mp4", "two.mkv"):
+        (folder / name).write_bytes((clips / name).read_bytes())
+    (folder / "broken.mp4").write_bytes(b"no video")
+    said: list[str] = []
+    path = make_probe(folder, tmp_path / "set", pairs_per_dimension=3, seconds=1.0, tell=said.append)
+    (sentence,) = said
+    assert sentence.startswith("1 clip of 3 left out, which cannot be read; the first: ")
+    assert "broken.mp4" in sentence
+    assert read_pairs(path).labels_by == "construction"
+    text = path.read_text(encoding="utf-8")
+    one_of_people = text.replace(",construction", ",", 1)
+    (path.parent / "other.csv").write_text(one_of_people, encoding="utf-8")
+    assert read_pairs(path.parent / "other.csv").labels_by == "people"
+
+
 def test_same_seed_gives_the_same_pairs(clips: Path, tmp_path: Path) -> None:
     first, second, other = (
         make_probe(clips, tmp_path / name, pairs_per_dimension=3, seconds=0.5, seed=seed, dimensions=("motion",))

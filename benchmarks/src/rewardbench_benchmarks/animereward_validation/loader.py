@@ -2,7 +2,7 @@
 
 Its published layout was never seen. What is read is ``ratings.csv`` (or ``.parquet``, ``.jsonl``): ``video``,
 ``prompt``, ``prompt_id?``, ``image?``, ``system``, and one column per dimension, or ``<dimension>_r0``, ``_r1`` … for
-several raters; empty cells are missing ratings.
+several raters; empty cells are missing ratings. Several clips of one system for one prompt are takes of it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path
 from rewardbench.aliases import canonical
 from rewardbench.benchmark import Benchmark
 from rewardbench.catalogue.building import build_benchmark
+from rewardbench.catalogue.card import read_card
 from rewardbench.catalogue.folders import data_folder, need_file
-from rewardbench.catalogue.ratings import RatedClip, RaterViews, rated_pairs, rater_views
+from rewardbench.catalogue.ratings import RatedClip, RaterViews, check_scale, rated_pairs, rater_views
 from rewardbench.catalogue.reading import columns_of
 from rewardbench.errors import InputError
 from rewardbench.tables import Row, read_table
@@ -67,7 +68,9 @@ def read_clips(folder: Path) -> list[RatedClip]:
             by_dimension.setdefault(dimension, []).append(column)
     if not by_dimension:
         raise InputError(f"{path} has no rating column ({', '.join(DIMENSIONS)}, or with _r0, _r1 … behind)")
-    return [_clip(row, by_dimension, f"{path}, row {number}") for number, row in enumerate(rows, start=1)]
+    clips = [_clip(row, by_dimension, f"{path}, row {number}") for number, row in enumerate(rows, start=1)]
+    check_scale(clips, read_card(Path(__file__).parent), path)
+    return clips
 
 
 def _is_rater(column: str) -> bool:

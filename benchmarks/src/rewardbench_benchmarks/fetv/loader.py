@@ -13,9 +13,19 @@ from pathlib import Path
 
 from rewardbench.benchmark import Benchmark
 from rewardbench.catalogue.building import build_benchmark
+from rewardbench.catalogue.card import read_card
 from rewardbench.catalogue.folders import data_folder, first_file, need_file
-from rewardbench.catalogue.ratings import RatedClip, RaterViews, Rule, rated_pairs, rater_views
-from rewardbench.catalogue.reading import columns_of, field, read_json, read_json_lines, text
+from rewardbench.catalogue.ratings import RatedClip, RaterViews, Rule, check_scale, rated_pairs, rater_views
+from rewardbench.catalogue.reading import (
+    columns_of,
+    field,
+    json_of_line,
+    numbered_lines,
+    read_json,
+    read_json_lines,
+    text,
+    whole,
+)
 from rewardbench.errors import InputError
 from rewardbench.tables import read_table
 
@@ -66,8 +76,13 @@ def read_clips(folder: Path) -> list[RatedClip]:
         InputError: neither layout is in ``folder``, or a file is not what it should be.
     """
     table = first_file(folder, "fetv_ratings*.csv")
-    if table is not None and not (folder / "manual_eval_results").is_dir():
-        return _from_table(table, folder)
+    from_table = table is not None and not (folder / "manual_eval_results").is_dir()
+    clips = _from_table(table, folder) if table is not None and from_table else _from_published(folder)
+    check_scale(clips, read_card(Path(__file__).parent), table if table is not None and from_table else folder)
+    return clips
+
+
+def _from_published(folder: Path) -> list[RatedClip]:
     need_file("fetv", folder, "manual_eval_results/human0/manual_eval_results_cogvideo.json", "fetv_ratings*.csv")
     prompts = _prompts(folder)
     clips = []
@@ -76,18 +91,21 @@ def read_clips(folder: Path) -> list[RatedClip]:
         scores = {metric: _automatic(folder, system, metric) for metric in METRICS}
         for prompt_id in sorted(raters[0], key=int):
             where = f"prompt {prompt_id} of {system}"
-            ratings = {d: tuple(int(field(field(r, prompt_id, where), d, where)) for r in raters) for d in DIMENSIONS}
+            ratings = {
+                d: tuple(whole(field(field(r, prompt_id, where), d, where), where) for r in raters) for d in DIMENSIONS
+            }
             own = {metric: values[prompt_id] for metric, values in scores.items() if prompt_id in values}
-            prompt = prompts.get(prompt_id, "")
+            prompt = _prompt_of(prompts, prompt_id, system, folder)
             clips.append(RatedClip(prompt_id, prompt, system, f"{system}/{int(prompt_id):04d}.mp4", ratings, own))
     return sorted(clips, key=lambda clip: int(clip.prompt_id))
 
 
 def _prompts(folder: Path) -> dict[str, str]:
+    """Prompt id (the number of its line, from 0) to prompt; empty where no prompts are at hand."""
     path = first_file(folder, "fetv_data.json")
     if path is not None:
-        lines = enumerate(read_json_lines(path))
-        return {str(number): text(record, "prompt", f"{path}, line {number + 1}") for number, record in lines}
+        records = (json_of_line(line, path, n) for n, line in enumerate(numbered_lines(path, "prompts"), start=1))
+        return {str(i): text(record, "prompt", f"{path}, line {i + 1}") for i, record in enumerate(records)}
     pairs = first_file(folder, "fetv_pairs*.csv")
     if pairs is None:
         return {}
@@ -96,14 +114,24 @@ def _prompts(folder: Path) -> dict[str, str]:
     return {row["prompt_id"]: row["prompt"] for row in rows}
 
 
+def _prompt_of(prompts: dict[str, str], prompt_id: str, system: str, folder: Path) -> str:
+    """The prompt of a rated clip; only real clips, which stand in no pair, may lack one among those at hand."""
+    if prompts and prompt_id not in prompts and system != REAL:
+        raise InputError(f"{folder} has ratings of prompt {prompt_id} of {system} and no prompt of that number")
+    return prompts.get(prompt_id, "")
+
+
 def _manual(folder: Path, system: str, rater: int) -> dict[str, dict[str, int]]:
     """Prompt id to one rater's record."""
     name = _MANUAL_NAME.get(system, system)
     path = need_file("fetv", folder, f"manual_eval_results/human{rater}/manual_eval_results_{name}.json")
     found: dict[str, dict[str, int]] = {}
     for line in read_json_lines(path):
-        if not isinstance(line, dict):
-            raise InputError(f"{path} must hold one record a line")
+        if not isinstance(line, dict) or not all(key.isascii() and key.isdigit() for key in line):
+            raise InputError(f"{path} must hold one record a line, by the number of its prompt")
+        repeated = [key for key in line if key in found and found[key] != line[key]]
+        if repeated:
+            raise InputError(f"{path} has prompt {repeated[0]} twice, and with other ratings; keep one of the lines")
         found.update(line)
     return found
 
@@ -111,7 +139,12 @@ def _manual(folder: Path, system: str, rater: int) -> dict[str, dict[str, int]]:
 def _automatic(folder: Path, system: str, metric: str) -> dict[str, float]:
     """Prompt id to a metric's score; empty where it was not fetched."""
     path = first_file(folder, f"auto_eval_results/{metric}/auto_eval_results_{system}.json")
-    return {} if path is None else {key: float(value) for key, value in read_json(path).items()}
+    if path is None:
+        return {}
+    scores = read_json(path)
+    if not isinstance(scores, dict) or not all(isinstance(value, int | float) for value in scores.values()):
+        raise InputError(f"{path} must hold one number per prompt")
+    return {key: float(value) for key, value in scores.items()}
 
 
 def _from_table(path: Path, folder: Path) -> list[RatedClip]:
@@ -127,6 +160,6 @@ def _from_table(path: Path, folder: Path) -> list[RatedClip]:
             place = f"{row['system']}/{int(row['prompt_id']):04d}.mp4"
         except ValueError as error:
             raise InputError(f"{path}, row {number}: {error}") from None
-        prompt = prompts.get(row["prompt_id"], "")
+        prompt = _prompt_of(prompts, row["prompt_id"], row["system"], folder)
         clips.append(RatedClip(row["prompt_id"], prompt, row["system"], place, ratings, scores))
     return clips

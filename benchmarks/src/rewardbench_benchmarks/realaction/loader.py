@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from rewardbench.catalogue.folders import need_file
 from rewardbench.catalogue.prompts import SuitePrompt, refuse_to_load
+from rewardbench.catalogue.reading import numbered_lines
 
 
 def load(
@@ -28,5 +29,5 @@ def load(
 def read_prompts(folder: Path) -> list[SuitePrompt]:
     """Line i of the prompts belongs to image i and to clip i of every system."""
     path = need_file("realaction", folder, "prompts.txt", "vbench_test.txt")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return [SuitePrompt(f"realaction-{i:02d}", {"en": line}, f"images/{i}.png") for i, line in enumerate(lines)]
+    lines = numbered_lines(path, "images and clips")
+    return [SuitePrompt(f"realaction-{i:02d}", {"en": line.strip()}, f"images/{i}.png") for i, line in enumerate(lines)]

@@ -15,8 +15,9 @@ from typing import Any
 
 from rewardbench.benchmark import Benchmark
 from rewardbench.catalogue.building import build_benchmark
+from rewardbench.catalogue.card import read_card
 from rewardbench.catalogue.folders import data_folder, first_file, need_file
-from rewardbench.catalogue.ratings import RatedClip, rated_pairs
+from rewardbench.catalogue.ratings import RatedClip, check_scale, rated_pairs
 from rewardbench.catalogue.reading import columns_of, field, read_json
 from rewardbench.errors import InputError
 from rewardbench.tables import read_table
@@ -50,8 +51,12 @@ def read_clips(folder: Path) -> list[RatedClip]:
         InputError: neither layout is in ``folder``, or a file is not what it should be.
     """
     table = first_file(folder, "tvge_pairs*.csv")
-    if table is not None:
-        return _from_pairs(table)
+    clips = _from_published(folder) if table is None else _from_pairs(table)
+    check_scale(clips, read_card(Path(__file__).parent), table or folder)
+    return clips
+
+
+def _from_published(folder: Path) -> list[RatedClip]:
     paths = {d: need_file("tvge", folder, f"t2vscore_{d}_score.json", "tvge_pairs*.csv") for d in DIMENSIONS}
     data: dict[str, Any] = {dimension: read_json(path) for dimension, path in paths.items()}
     scores = _scores(folder)
@@ -61,7 +66,7 @@ def read_clips(folder: Path) -> list[RatedClip]:
         for system in field(record, "models", f"prompt {prompt_id}"):
             where = f"prompt {prompt_id} of {system}"
             ratings = {
-                d: tuple(_exact(v) for v in field(field(data[d], prompt_id, where)["models"], system, where))
+                d: tuple(_exact(v, where) for v in field(field(data[d], prompt_id, where)["models"], system, where))
                 for d in DIMENSIONS
             }
             own = scores.get((prompt_id, system), {})
@@ -90,15 +95,20 @@ def _from_pairs(path: Path) -> list[RatedClip]:
         for side in ("A", "B"):
             key = (row["prompt_id"], row[f"system_{side}"])
             try:
-                ratings = {d: (_exact(row[f"{d}_{side}"]),) for d in DIMENSIONS}
+                ratings = {d: (_exact(row[f"{d}_{side}"], f"{path}, row {number}"),) for d in DIMENSIONS}
                 scores = {metric: float(row[f"{metric}_{side}"]) for metric in metrics}
                 video = f"{key[1]}/{int(key[0]):04d}.mp4"
             except ValueError as error:
                 raise InputError(f"{path}, row {number}: {error}") from None
-            found[key] = RatedClip(key[0], row["prompt"], key[1], video, ratings, scores)
+            clip = RatedClip(key[0], row["prompt"], key[1], video, ratings, scores)
+            if found.setdefault(key, clip) != clip:
+                raise InputError(f"{path}, row {number}: {video} has other ratings or scores than in an earlier row")
     return list(found.values())
 
 
-def _exact(value: Any) -> Fraction:
+def _exact(value: Any, where: str) -> Fraction:
     """A printed number as the fraction it stands for: 1.3 is 13/10, whatever a float makes of it."""
-    return Fraction(str(value))
+    try:
+        return Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        raise InputError(f"{where}: rating {value!r} is not a number") from None

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from rewardbench.benchmark import Benchmark
 from rewardbench.catalogue.building import PairRow, build_benchmark
+from rewardbench.catalogue.card import read_card
 from rewardbench.catalogue.folders import data_folder, first_file, need_file
-from rewardbench.catalogue.ratings import RatedClip, RaterViews, rated_pairs, rater_views
+from rewardbench.catalogue.ratings import RatedClip, RaterViews, check_scale, rated_pairs, rater_views
 from rewardbench.catalogue.reading import as_list, field, read_json, text
 from rewardbench.errors import InputError
 
@@ -70,9 +71,8 @@ def _chosen(folder: Path, name: str, variant: str | None) -> tuple[str, ...]:
 
 def _names(dimension: str) -> tuple[str, ...]:
     spaced = "video-text consistency" if dimension == "video_text_consistency" else dimension
-    return tuple(
-        f"{place}{name}.json" for place in ("", "human_anno/", "video_bench_human/") for name in (dimension, spaced)
-    )
+    places = ("", "human_anno/", "video_bench_human/")
+    return tuple(dict.fromkeys(f"{place}{name}.json" for place in places for name in (dimension, spaced)))
 
 
 def read_clips(folder: Path, dimension: str) -> list[RatedClip]:
@@ -90,8 +90,9 @@ def read_clips(folder: Path, dimension: str) -> list[RatedClip]:
         for system, given in raters.items():
             if system not in SYSTEMS:
                 raise InputError(f"{where}: unknown generator {system!r}")
-            if not isinstance(given, list) or len(given) != RATERS or not all(isinstance(v, int) for v in given):
+            if not isinstance(given, list) or len(given) != RATERS or not all(type(v) is int for v in given):
                 raise InputError(f"{where}: {system} must have {RATERS} whole numbers, one per rater")
             ratings = {dimension: tuple(None if value == MISSING else value for value in given)}
             clips.append(RatedClip(f"{number:04d}", prompt, system, text(videos, system, where), ratings))
+    check_scale(clips, read_card(Path(__file__).parent), path)
     return clips

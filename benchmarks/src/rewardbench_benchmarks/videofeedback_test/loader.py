@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from rewardbench.benchmark import Benchmark
 from rewardbench.catalogue.building import PairRow, Side, build_benchmark
+from rewardbench.catalogue.card import read_card
 from rewardbench.catalogue.folders import data_folder, need_file
-from rewardbench.catalogue.ratings import label_of
-from rewardbench.catalogue.reading import columns_of
+from rewardbench.catalogue.ratings import RatedClip, check_scale, label_of
+from rewardbench.catalogue.reading import columns_of, whole
 from rewardbench.errors import InputError
 from rewardbench.tables import Row, read_table
 
@@ -44,17 +46,18 @@ def load(
     path = need_file(name, folder, "annotated/test-*.parquet", "videofeedback_test.csv", "videofeedback_test.jsonl")
     columns, table = read_table(path)
     columns_of(columns, ("id", "text prompt", *DIMENSIONS), path)
-    ordered = sorted(table, key=lambda row: hashlib.sha256(row["id"].encode()).hexdigest())
+    clips = [_clip(row, path) for row in table]
+    check_scale(clips, read_card(Path(__file__).parent), path)
+    ordered = sorted(clips, key=lambda clip: hashlib.sha256(clip.prompt_id.encode()).hexdigest())
     rows = []
     for first, second in zip(ordered[::2], ordered[1::2], strict=False):
-        labels = {own: _label(first, second, column, str(path)) for column, own in DIMENSIONS.items()}
-        a, b = (Side(f"{row['id']}.mp4", row["text prompt"]) for row in (first, second))
-        rows.append(PairRow(f"{first['id']}--{second['id']}", a, b, labels))
+        labels = {d: label_of(first.ratings[d], second.ratings[d], "mean") for d in DIMENSIONS.values()}
+        a, b = (Side(clip.video, clip.prompt) for clip in (first, second))
+        rows.append(PairRow(f"{first.prompt_id}--{second.prompt_id}", a, b, labels))
     return build_benchmark(name, "1", rows, folder)
 
 
-def _label(a: Row, b: Row, column: str, source: str) -> int | None:
-    try:
-        return label_of((int(a[column]),), (int(b[column]),), "mean")
-    except ValueError:
-        raise InputError(f"{source}: {column!r} of {a['id']!r} or {b['id']!r} is not a whole number") from None
+def _clip(row: Row, path: Path) -> RatedClip:
+    """One rated clip; its id stands for the prompt's, because no two clips of this set belong together."""
+    ratings = {own: (whole(row[column], f"{path}: {column!r} of {row['id']!r}"),) for column, own in DIMENSIONS.items()}
+    return RatedClip(row["id"], row["text prompt"], "", f"{row['id']}.mp4", ratings)

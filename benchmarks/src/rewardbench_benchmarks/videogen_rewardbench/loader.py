@@ -31,7 +31,7 @@ def load(
     columns, table = read_table(path)
     columns_of(columns, ("path_A", "path_B", "prompt", "VQ", "MQ", "TA"), path)
     labels = [label for label in VIDEOALIGN_LABELS if label in columns]
-    kept = [column for column in ("A_model", "B_model") if column in columns]
+    models = {new: old for new, old in (("model_a", "A_model"), ("model_b", "B_model")) if old in columns}
     seen: dict[str, int] = {}
     rows = []
     for number, row in enumerate(table, start=1):
@@ -44,7 +44,7 @@ def load(
                 Side(a, row["prompt"]),
                 Side(b, row["prompt"]),
                 {label: parse_label(row[label], "plain", label, number, str(path)) for label in labels},
-                {column: row[column] for column in (*kept, *labels)},
+                {**{new: row[old] for new, old in models.items()}, **{label: row[label] for label in labels}},
             )
         )
     return build_benchmark(name, "1", rows, folder)
