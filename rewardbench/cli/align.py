@@ -152,7 +152,7 @@ def align(
         recipe=recipe,
         judge=Judge(plugin, _mix(dimension), parts, values),
         out=out,
-        held_out=_held_out_judges(_held_out(held_out, toy), held_out_weights, held_out_option),
+        held_out=_held_out_judges(_held_out(held_out, toy, plugin), held_out_weights, held_out_option),
         model=model,
         clip=_clip(clip),
         model_options=dict(options.split_pairs("--model-option", model_option, "KEY=VALUE")),
@@ -253,11 +253,14 @@ def _mix(dimensions: list[str] | None) -> dict[str, float]:
     return mix
 
 
-def _held_out(given: list[str] | None, toy: bool) -> list[str]:
-    """The judges that are watched: the pixel rules on the toy, where nothing else is said; ``none`` for none."""
+def _held_out(given: list[str] | None, toy: bool, judge: str) -> list[str]:
+    """The judges that are watched; ``none`` for none. Where nothing is said, on the toy: the pixel rules, or the small
+    judge where these are optimised."""
     if given:
         return [] if given == ["none"] else given
-    return ["drawn-rules"] if toy else []
+    if not toy:
+        return []
+    return ["animereward"] if judge.partition(":")[0] == "drawn-rules" else ["drawn-rules"]
 
 
 def _held_out_judges(names: list[str], weights: list[str] | None, values: list[str] | None) -> tuple[Judge, ...]:

@@ -39,6 +39,16 @@ def test_what_is_wrong_is_said_in_one_sentence(arguments, sentence, tmp_path, ca
     assert not (tmp_path / "run" / "round-1").exists()
 
 
+@pytest.mark.parametrize(
+    ("judge", "dimension", "watched"),
+    [("animereward", "motion", "drawn-rules"), ("drawn-rules", "flicker", "animereward")],
+)
+def test_on_the_toy_a_judge_of_the_other_kind_is_watched(judge, dimension, watched, tmp_path, capsys) -> None:
+    out = str(tmp_path / "run")
+    assert main(["align", "--plugin", judge, "--dimension", dimension, "--dry-run", "--out", out]) == 0
+    assert f"held out: {watched}\n" in capsys.readouterr().out
+
+
 def test_the_recipe_is_printed_with_where_each_setting_comes_from(capsys) -> None:
     assert (
         main(["align", "--plugin", "animereward", "--preset", "flow_dpo_paper", "--set", "steps=7", "--settings"]) == 0
