@@ -1,8 +1,12 @@
 """The repository's own board: measure, submit, verify, build.
 
-    python leaderboard/measure.py                     the embedded benchmark: bundles into leaderboard/results
+    python leaderboard/measure.py                     the embedded benchmark: bundles and a probe into results
+    python leaderboard/measure.py --weights clip=ViT-B-32.safetensors --option clip.model=ViT-B-32
+                                                      models without weights of their own too
     python leaderboard/measure.py --data DIR --board BOARD
                                                       FETV and TVGE from recorded scores, into a board elsewhere
+
+A model whose weights are not given is left out, and that is said; its earlier bundle stays.
 
 The embedded benchmark is the project's own (Apache-2.0). The recorded scores are somebody else's: bundles made of them
 hold ids, prompts, labels and scores, so they are made only of tables whose licence in ``DIR/MANIFEST.csv`` lets them be
@@ -13,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shlex
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -25,11 +30,31 @@ from rewardbench.leaderboard.bundle import Declaration
 from rewardbench.leaderboard.folder import RESULTS, build_site
 from rewardbench.leaderboard.known import admit, fingerprint
 from rewardbench.leaderboard.submission import bundle_name, make_bundle, plain_name, write_bundle
+from rewardbench.runfolder import write_text
 from rewardbench.runs import RunSettings, run_benchmark
 
 OWN = Path(__file__).parent
-MODELS: Mapping[str, Declaration] = {"animereward": "clean", "random": "clean"}
-"""``animereward`` is its preset ``mini``, trained on clips of the same drawing program but of other seeds."""
+BENCHMARK = "anime-probe"
+PROBED = "animereward"
+PROBED_CLIPS = 16
+"""Undegraded ones; with 13 or more a fall can be told from chance after the correction for all treatments."""
+PROBED_FAMILIES = ("degradations", "invariances", "prompts", "images")
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model of the board. ``weights``: it has none of its own, and is measured where some are given."""
+
+    plugin: str
+    declaration: Declaration
+    weights: bool = False
+
+
+MODELS = (
+    Model("animereward", "clean"),  # its preset mini: trained on clips of the same drawing program, but of other seeds
+    Model("random", "clean"),
+    Model("clip", "unknown", weights=True),
+)
 MAY_BE_PASSED_ON = ("CC-BY-4.0", "Apache-2.0", "MIT")
 
 
@@ -59,11 +84,65 @@ TABLES = (
 )
 
 
-def measure_embedded(board: Path) -> None:
-    """Run the models that ship with the package on ``anime-probe``."""
-    for model, declaration in MODELS.items():
+def measure_embedded(
+    board: Path, weights: Mapping[str, str] | None = None, options: Mapping[str, Mapping[str, str]] | None = None
+) -> None:
+    """Run the models on ``anime-probe``: those that ship with the package, and those whose weights are given.
+
+    Args:
+        board: where the bundles go.
+        weights: model to path.
+        options: model to its options.
+    """
+    weights, options = weights or {}, options or {}
+    for name in [*weights, *options]:
+        if name not in [model.plugin for model in MODELS]:
+            raise InputError(f"--weights or --option of {name}, which is none of {', '.join(m.plugin for m in MODELS)}")
+    for model in MODELS:
+        path, chosen = weights.get(model.plugin), dict(options.get(model.plugin, {}))
+        if model.weights and path is None:
+            print(
+                f"{model.plugin}: left out, its weights are not given (--weights {model.plugin}=PATH)", file=sys.stderr
+            )
+            continue
         with tempfile.TemporaryDirectory() as folder:
-            _submit(RunSettings((model,), out=Path(folder) / "run", command=_command(model)), board, declaration)
+            settings = RunSettings(
+                (model.plugin,),
+                weights={} if path is None else {"": path},
+                options=chosen,
+                out=Path(folder) / "run",
+                command=_command(model.plugin, path, chosen),
+            )
+            _submit(settings, board, model.declaration)
+
+
+def measure_probe(board: Path) -> None:
+    """What the embedded model reacts to, on undegraded clips of the embedded benchmark."""
+    from rewardbench.benchmark import load_benchmark
+    from rewardbench.probing.probes import probe
+    from rewardbench.probing.settings import ProbeOptions
+
+    benchmark = load_benchmark(BENCHMARK)
+    pairs = benchmark.comparisons
+    sides = [(c.clip_a, c.row["severity_a"]) for c in pairs] + [(c.clip_b, c.row["severity_b"]) for c in pairs]
+    undegraded = sorted({clip for clip, severity in sides if severity == "0"})
+    with tempfile.TemporaryDirectory() as folder, terminal_progress() as progress:
+        outcome = probe(
+            ProbeOptions(
+                clips=[benchmark.clips[clip] for clip in undegraded[:PROBED_CLIPS]],
+                plugin=PROBED,
+                only=PROBED_FAMILIES,
+                quick=True,
+                out=Path(folder) / "probe",
+                command=f"leaderboard/measure.py ({BENCHMARK})",
+            ),
+            progress,
+        )
+    record = outcome.record
+    path = board / RESULTS / plain_name(BENCHMARK) / f"{plain_name(record.plugin.label)}.probe.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, record.to_json())
+    print(path)
 
 
 def measure_tables(data: Path, board: Path) -> None:
@@ -114,19 +193,44 @@ def _submit(settings: RunSettings, board: Path, declaration: Declaration) -> Non
     print(path)
 
 
-def _command(model: str) -> str:
-    return f"rewardbench run --plugin {model} --benchmark anime-probe"
+def _command(model: str, weights: str | None, options: Mapping[str, str]) -> str:
+    words = ["rewardbench", "run", "--plugin", model, "--benchmark", BENCHMARK]
+    if weights is not None:
+        words += ["--weights", Path(weights).name]
+    for name, value in options.items():
+        words += ["--option", f"{name}={value}"]
+    return shlex.join(words)
+
+
+def _given(option: str, pairs: Sequence[str]) -> dict[str, str]:
+    """``NAME=VALUE`` of a repeatable option."""
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals and value):
+            raise InputError(f"{option} {pair} is not NAME=VALUE")
+        found[name] = value
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--board", type=Path, default=OWN, help="folder of the board (default: this one)")
     parser.add_argument("--data", type=Path, help="folder with MANIFEST.csv and tables/: measure these instead")
+    parser.add_argument("--weights", metavar="MODEL=PATH", action="append", default=[], help="measure this model too")
+    parser.add_argument("--option", metavar="MODEL.OPTION=VALUE", action="append", default=[], help="for that model")
+    parser.add_argument("--no-probe", action="store_true", help="leave the probe as it is")
     parser.add_argument("--no-build", action="store_true", help="make bundles only")
     options = parser.parse_args(arguments)
     try:
         if options.data is None:
-            measure_embedded(options.board)
+            chosen: dict[str, dict[str, str]] = {}
+            for key, value in _given("--option", options.option).items():
+                model, _, name = key.partition(".")
+                chosen.setdefault(model, {})[name] = value
+            measure_embedded(options.board, _given("--weights", options.weights), chosen)
+            if not options.no_probe:
+                measure_probe(options.board)
         else:
             measure_tables(options.data, options.board)
         if not options.no_build:

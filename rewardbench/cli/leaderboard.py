@@ -47,8 +47,12 @@ def submit(
     output_format: options.FormatOption = "table",
     debug: options.DebugOption = False,
 ) -> int:
-    """Make a bundle from a finished run: every item its numbers follow from. The same run gives the same bytes."""
+    """Make a bundle from a finished run: every item its numbers follow from. The same run gives the same bytes.
+
+    It is verified as a board would; what a board would refuse is said, and the bundle is written all the same.
+    """
     from rewardbench.leaderboard.submission import bundle_name, make_bundle, read_facts, write_bundle
+    from rewardbench.leaderboard.trial import try_bundle
 
     if training_data is not None and training_data not in DECLARATIONS:
         raise InputError(f"--training-data {training_data} is none of {', '.join(DECLARATIONS)}")
@@ -61,10 +65,14 @@ def submit(
         )
         path = out if out is not None and out.suffix == ".zip" else (out or Path()) / bundle_name(run, content)
         write_bundle(path, content)
+        faults = try_bundle(path, run)
         if output_format == "json":
-            output.print_json({"file": str(path), "bytes": len(content)}, stdout)
+            output.print_json({"file": str(path), "bytes": len(content), "faults": faults}, stdout)
         else:
-            output.write(f"{path}: {len(content):,} bytes; check it with rewardbench leaderboard verify", stdout)
+            how = "a board would refuse it" if faults else "every number recomputed"
+            output.write(f"{path}: {len(content):,} bytes, {how}", stdout)
+        for fault in faults:
+            output.error_line(f"rewardbench: warning: {fault}")
     return 0
 
 
@@ -86,6 +94,9 @@ def verify(
     from rewardbench.leaderboard.known import fingerprint, known_benchmarks
     from rewardbench.leaderboard.verification import verify_bundles
 
+    for path in bundles:
+        if not path.exists():
+            raise InputError(f"{path} does not exist; name a bundle (.zip) or a folder of them")
     files = [file for path in bundles for file in (bundle_files(path) if path.is_dir() else [path])]
     if not files:
         raise InputError(f"no bundle (.zip) in {', '.join(map(str, bundles))}")
@@ -233,4 +244,6 @@ def publish(
             if dry_run:
                 for name in step.files:
                     output.write(f"  {name}", stdout)
+                for name in step.deletes:
+                    output.write(f"  {name} would be deleted", stdout)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rewardbench.conformance.checks import CheckList, Fault
-from rewardbench.conformance.scores import outcome
+from rewardbench.conformance.scores import VALUES, outcome
 from rewardbench.conformance.session import Refused
 from rewardbench.conformance.subject import RewardSubject, ask_or_fault, title
 
@@ -16,7 +16,7 @@ SAY_SO = "abstain (NaN and a note), or name it in errors"
 @CHECKS.add(
     "one-frame",
     "A clip of one frame is scored, abstained from or refused with a sentence.",
-    needs=["answers"],
+    needs=["answers", *VALUES],
 )
 def _one_frame(subject: RewardSubject) -> str:
     return outcome(subject, subject.about(subject.clips.one_frame), f"differences of frames are empty there; {SAY_SO}")
@@ -25,7 +25,7 @@ def _one_frame(subject: RewardSubject) -> str:
 @CHECKS.add(
     "odd-size",
     "A clip of odd width and height is scored, abstained from or refused with a sentence.",
-    needs=["answers"],
+    needs=["answers", *VALUES],
 )
 def _odd_size(subject: RewardSubject) -> str:
     advice = f"crop or resize to what the network takes, by a Size in the FrameSpec; or {SAY_SO}"
@@ -35,7 +35,7 @@ def _odd_size(subject: RewardSubject) -> str:
 @CHECKS.add(
     "long-clip",
     "A clip of a minute is scored, abstained from or refused with a sentence.",
-    needs=["answers"],
+    needs=["answers", *VALUES],
 )
 def _long(subject: RewardSubject) -> str:
     advice = f"bound the frames by count or max_frames of the Sampling; or {SAY_SO}"

@@ -11,6 +11,8 @@ from rewardbench.conformance.checks import CheckList, Fault, NotChecked
 from rewardbench.conformance.session import Asked, Refused
 from rewardbench.conformance.subject import RewardSubject, ask_or_fault, title
 
+VALUES = ("range", "nan-policy")
+"""What is wrong with ordinary scores already would be found on every unusual clip again."""
 MODEL_ONLY = CheckList()
 CHECKS = CheckList()
 
@@ -25,8 +27,8 @@ def _range(subject: RewardSubject) -> str:
                     f"{title(asked)}: {fault}",
                     "declare the range the model really has, or clip where the model's own code clips",
                 )
-    low, high = np.nanmin(subject.ordinary.values), np.nanmax(subject.ordinary.values)
-    return f"scores from {low:.4g} to {high:.4g}" if math.isfinite(low) else "it abstains everywhere"
+    said = subject.ordinary.values[~np.isnan(subject.ordinary.values)]
+    return f"scores from {said.min():.4g} to {said.max():.4g}" if said.size else "it abstains everywhere"
 
 
 def out_of_range(subject: RewardSubject, name: str, value: float) -> str | None:
@@ -218,7 +220,7 @@ def _image(subject: RewardSubject) -> str:
 @CHECKS.add(
     "missing-inputs",
     "A clip without prompt or image is scored, abstained from or refused with a sentence, unless the card needs them.",
-    needs=["answers"],
+    needs=["answers", *VALUES],
 )
 def _missing(subject: RewardSubject) -> str:
     card = subject.job.model.card

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import re
 import stat
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,10 @@ MAX_LINES = 1_000_000
 MAX_LINE_BYTES = 64 * 2**10
 MAX_DEPTH = 16
 """Of objects and lists within each other."""
+MAX_NUMBER = 2**63
+"""No whole number reaches it, either side of 0: longer ones overflow where they meet a float."""
+MAX_FAULTS = 40
+"""Faults that are listed of one bundle; after that nothing more of it is read."""
 MAX_MEMBERS = 16
 """Entries that are looked at; there are at most five good ones, and more than this is refused unread."""
 
@@ -67,6 +74,15 @@ def pack(members: Mapping[str, bytes]) -> bytes:
             info.external_attr = (stat.S_IFREG | 0o644) << 16
             archive.writestr(info, members[name], compresslevel=9)
     return buffer.getvalue()
+
+
+def canonical(path: Path) -> bytes:
+    """A bundle's members packed anew: what stood before, between or behind them in the file is gone.
+
+    Raises:
+        Refused: see :func:`unpack`.
+    """
+    return pack(unpack(path))
 
 
 def unpack(path: Path) -> dict[str, bytes]:
@@ -140,34 +156,45 @@ def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
 
 
 def read_json(text: bytes, name: str) -> Any:
-    """One JSON document: UTF-8, no key twice, no NaN, not too deep.
+    """One JSON document: UTF-8, no key twice, finite numbers below 2^63, no half of a surrogate pair, not too deep.
 
     Raises:
         ValueError: one clause that begins with ``name``.
     """
     try:
-        value = json.loads(text.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+        value = json.loads(
+            text.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_constant=_constant,
+            parse_int=_integer,
+            parse_float=_float,
+        )
     except UnicodeDecodeError:
         raise ValueError(f"{name} is not UTF-8") from None
     except RecursionError:
         raise ValueError(f"{name} nests deeper than {MAX_DEPTH} levels") from None
     except ValueError as error:
-        raise ValueError(f"{name} is not JSON as a bundle has it ({error})") from None
+        raise ValueError(f"{name} cannot be read as JSON ({error})") from None
     if _deeper_than(value, MAX_DEPTH):
         raise ValueError(f"{name} nests deeper than {MAX_DEPTH} levels")
+    if _SURROGATE.search(text) and _has_lone_surrogate(value):
+        raise ValueError(f"{name} has half of a surrogate pair in a text, which is no character")
     return value
 
 
-def read_lines(text: bytes, name: str, read: Callable[[dict[str, Any], int], None]) -> list[str]:
-    """Hand every line of a table (a JSON object each) to ``read``, which raises ValueError; the faults found."""
-    faults = []
-    lines = text.split(b"\n")
-    if lines and not lines[-1]:
-        lines.pop()
-    if len(lines) > MAX_LINES:
-        return [f"{name} has {len(lines):,} lines, more than the {MAX_LINES:,} it may have"]
-    for number, line in enumerate(lines, start=1):
-        where = f"{name}, line {number}"
+def read_lines(
+    text: bytes, name: str, read: Callable[[dict[str, Any], int], None], *, most: int = MAX_LINES
+) -> list[str]:
+    """Hand every line of a table (a JSON object each) to ``read``, which raises ValueError; the faults found.
+
+    Reading ends after :data:`MAX_FAULTS` of them, so a table of nothing but faults costs no more than a short one.
+    """
+    count = text.count(b"\n") + (not text.endswith(b"\n") and bool(text))
+    if count > most:
+        return [f"{name} has {count:,} lines, more than the {most:,} it may have"]
+    faults: list[str] = []
+    for number, ended in enumerate(io.BytesIO(text), start=1):
+        where, line = f"{name}, line {number}", ended.removesuffix(b"\n")
         if len(line) > MAX_LINE_BYTES:
             faults.append(f"{where} has {len(line):,} bytes, more than the {MAX_LINE_BYTES:,} it may have")
             continue
@@ -178,20 +205,46 @@ def read_lines(text: bytes, name: str, read: Callable[[dict[str, Any], int], Non
             read(value, number)
         except ValueError as error:
             faults.append(str(error))
+        if len(faults) > MAX_FAULTS:
+            break
     return faults
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise ValueError(f"key {quoted(twice)} stands twice")
     return found
 
 
 def _constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _integer(text: str) -> int:
+    if len(text) > 20 or not -MAX_NUMBER < int(text) < MAX_NUMBER:
+        raise ValueError(f"the number {quoted(text, 20)} is not below 2^63")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {quoted(text, 20)} is not finite")
+    return value
+
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def _has_lone_surrogate(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _deeper_than(value: Any, levels: int) -> bool:

@@ -6,6 +6,9 @@ pairs a model answered, with their share (coverage) beside them. A model below `
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rewardbench.errors import CheckFailed
+from rewardbench.leaderboard.disagreement import SAID, said, shown_pairs, sureness
 from rewardbench.leaderboard.recomputing import Recomputed
 from rewardbench.leaderboard.verification import DRAWS, SEED, Verification
 from rewardbench.metrics.accuracy import label_shares
@@ -22,10 +27,8 @@ from rewardbench.report.notation import plain
 
 SCHEMA = "rewardbench.leaderboard/1"
 LEAST_RANKED_COVERAGE = 0.95
-SHOWN_PAIRS = 40
-"""Pairs of one label that the pair browser holds."""
-SAID = {1: "A", 0: "=", -1: "B"}
-NOT_SAID = "-"
+HOST_MEMORY = ("resident", "decode_resident")
+"""Processes whose peak memory is stated: the model's own, and the decoding ones."""
 
 Shares = tuple[float, float] | None
 
@@ -48,17 +51,20 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Cost:
-    """Measured on the submitter's machine. ``memory`` in bytes: the largest process."""
+    """Measured on the submitter's machine. Memory in bytes: the largest process, and what a GPU had allocated."""
 
     clips_per_s: float | None
-    memory: int | None
+    host_memory: int | None
+    gpu_memory: int | None
     device: str | None
 
 
 @dataclass(frozen=True)
 class BoardRow:
-    """One model on one label. ``key`` names it in links and stays when it is run again; ``submission`` is a place in
-    the benchmark's list. ``right`` and ``right_decided`` (per cluster) are sums over its pairs; abstained: 0."""
+    """One model on one label. ``key`` is the model's: the same on every label, and when it is run again; ``submission``
+    is a place in the benchmark's list. ``as_stated``: no card of this machine was there to hold the rule for ties
+    (``native``) and the range against. ``right`` and ``right_decided`` (per cluster) are sums over its pairs;
+    abstained: 0. ``sure``: on how many percent of its answered pairs its margin is smaller, for each shown pair."""
 
     key: str
     submission: int
@@ -86,6 +92,7 @@ class BoardRow:
     weights_licence: str
     training_data: str
     training_data_note: str
+    as_stated: bool
     right: list[int]
     right_decided: list[int]
     said: str = ""
@@ -94,7 +101,7 @@ class BoardRow:
 
 @dataclass(frozen=True)
 class ShownPair:
-    """One pair of the browser. ``wrong`` is the share of models that answered otherwise than people."""
+    """One pair of the browser. Of all models, ``wrong`` answered otherwise than people, ``silent`` not at all."""
 
     pair_id: str
     prompt: str
@@ -102,6 +109,7 @@ class ShownPair:
     clip_a: str
     clip_b: str
     wrong: float
+    silent: float
 
 
 @dataclass(frozen=True)
@@ -169,7 +177,11 @@ class Board:
 
 
 def make_board(verified: Sequence[Verification]) -> Board:
-    """The board of bundles that were found sound; others are not looked at."""
+    """The board of bundles that were found sound; others are not looked at.
+
+    Raises:
+        CheckFailed: where one model would stand on a label twice.
+    """
     by_benchmark: dict[str, list[Verification]] = {}
     for one in verified:
         if one.sound and one.bundle is not None and one.benchmark is not None:
@@ -186,7 +198,6 @@ def _benchmark(verified: Sequence[Verification]) -> BenchmarkBoard:
     for place, one in enumerate(ordered):
         for row in one.rows:
             rows[row.row.label].append((place, row))
-    n_clips = max(one.bundle.result.benchmark.n_clips for one in ordered if one.bundle)
     return BenchmarkBoard(
         name=known.name,
         version=known.version,
@@ -196,7 +207,7 @@ def _benchmark(verified: Sequence[Verification]) -> BenchmarkBoard:
         citation=known.citation,
         cluster=known.cluster,
         n_pairs=known.n_pairs,
-        n_clips=n_clips,
+        n_clips=known.n_clips,
         dimensions=[_dimension(label, found, ordered) for label, found in rows.items() if found],
         submissions=[_submission(one) for one in ordered],
         frames=known.frames,
@@ -210,15 +221,20 @@ def _dimension(label: str, rows: Sequence[tuple[int, Recomputed]], bundles: Sequ
     right = [_right(row) for _, row in rows]
     strict = [_right_decided(row) for _, row in rows]
     ranks = _ranks(rows, np.array(right, dtype=np.float64), pairs.cluster)
-    shown = _shown(rows, np.array(right))
+    shown = shown_pairs([row for _, row in rows], np.array(right))
     made = [
         _row(
             place, row, rank, _sums(ok, cluster, len(names)), _sums(decided, cluster, len(names)), shown, bundles[place]
         )
         for (place, row), rank, ok, decided in zip(rows, ranks, right, strict, strict=True)
     ]
+    count = Counter(one.key for one in made)
+    twice = [one.model for one in made if count[one.key] > 1]
+    if twice:
+        raise CheckFailed(f"label {label!r} would have {twice[0]!r} twice; verify the bundles together")
     tie_rate, floor = label_shares(human.astype(np.int8))
-    wrong = 1 - np.mean(right, axis=0)
+    silent = np.mean([np.isnan(row.found.predicted) for _, row in rows], axis=0)
+    wrong = 1 - np.mean(right, axis=0) - silent
     return Dimension(
         label=label,
         n_pairs=int(human.size),
@@ -232,9 +248,10 @@ def _dimension(label: str, rows: Sequence[tuple[int, Recomputed]], bundles: Sequ
                 plain(pairs.pair_id[k], 120),
                 plain(pairs.prompt[k], 600),
                 SAID[int(human[k])],
-                pairs.clip_a[k],
-                pairs.clip_b[k],
+                plain(pairs.clip_a[k], 120),
+                plain(pairs.clip_b[k], 120),
                 round(float(wrong[k]), 4),
+                round(float(silent[k]), 4),
             )
             for k in shown
         ],
@@ -280,25 +297,6 @@ def _ranks(
     return ranks
 
 
-def _sure(row: Recomputed) -> NDArray[np.int64]:
-    """How large each |margin| (n,) is among the row's own, in percent; abstained: 0."""
-    size = np.nan_to_num(np.abs(row.labelled.margin))
-    order = np.searchsorted(np.sort(size), size, side="right") / max(1, size.size)
-    sure: NDArray[np.int64] = np.round(100 * order).astype(np.int64)
-    return sure
-
-
-def _shown(rows: Sequence[tuple[int, Recomputed]], right: NDArray[np.bool_]) -> list[int]:
-    """Positions of the pairs that the browser shows: the strongest disagreements with people and between models."""
-    answered = np.array([~np.isnan(row.labelled.margin) for _, row in rows])
-    sure = np.array([_sure(row) for _, row in rows]) / 100
-    against = np.where(answered & ~right, sure, 0.0)
-    share = right.mean(axis=0)
-    weight = against.mean(axis=0) + share * (1 - share) + 0.25 * against.max(axis=0)
-    order = np.argsort(-weight, kind="stable")
-    return sorted(int(k) for k in order[:SHOWN_PAIRS] if weight[k] > 0)
-
-
 def _row(
     place: int,
     row: Recomputed,
@@ -310,16 +308,15 @@ def _row(
 ) -> BoardRow:
     assert verified.bundle is not None
     plugin, metric, facts = verified.bundle.result.plugins[row.row.job], row.metric, row.facts
-    ties, sure = metric.accuracy_with_ties, _sure(row)
-    name, key = plain(facts.name, 80), f"{facts.name}:{row.row.score}:{plugin.fingerprint[:6]}"
+    ties, sure = metric.accuracy_with_ties, sureness(row)
 
     def given(one: Any) -> Accuracy | None:
         return None if one is None else Accuracy(one.value, one.ci95, one.tie_threshold)
 
     return BoardRow(
-        key=plain(key, 160),
+        key=_key(row, plugin.fingerprint),
         submission=place,
-        model=name,
+        model=plain(facts.name, 80),
         plugin=plain(plugin.label, 80),
         version=plain(plugin.version, 40),
         preset=plain(plugin.preset or "", 40),
@@ -343,15 +340,18 @@ def _row(
         weights_licence=plain(facts.weights_licence, 80),
         training_data=facts.training_data.declaration,
         training_data_note=plain(facts.training_data.note, 1000),
+        as_stated=(row.row.job, row.row.score) not in verified.as_installed,
         right=right,
         right_decided=right_decided,
-        said="".join(_said(row.found.predicted[k]) for k in shown),
+        said="".join(said(row.found.predicted[k]) for k in shown),
         sure=[int(sure[k]) for k in shown],
     )
 
 
-def _said(predicted: float) -> str:
-    return NOT_SAID if np.isnan(predicted) else SAID[int(predicted)]
+def _key(row: Recomputed, fingerprint: str) -> str:
+    """What tells models apart: name and full fingerprint, of recorded tables name and score."""
+    of = fingerprint if row.facts.score is None else None
+    return hashlib.sha256(json.dumps([row.facts.name, of, row.facts.score]).encode()).hexdigest()[:32]
 
 
 def _cost(verified: Verification, row: Recomputed) -> Cost:
@@ -359,9 +359,10 @@ def _cost(verified: Verification, row: Recomputed) -> Cost:
     costs = verified.bundle.result.cost.plugins
     found = costs.get(row.row.plugin) or costs.get(f"{row.row.plugin}/{row.row.score}")
     if found is None or row.facts.kind == "recorded":
-        return Cost(None, None, None)
-    memory = max(found.peak_memory.values(), default=None)
-    return Cost(found.clips_per_s, memory, None if found.device is None else plain(found.device, 40))
+        return Cost(None, None, None, None)
+    peaks = found.peak_memory
+    host = max((size for kind, size in peaks.items() if kind in HOST_MEMORY), default=None)
+    return Cost(found.clips_per_s, host, peaks.get("cuda"), None if found.device is None else plain(found.device, 40))
 
 
 def _submission(verified: Verification) -> Submission:

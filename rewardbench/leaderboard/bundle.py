@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rewardbench.leaderboard import archive
-from rewardbench.leaderboard.archive import Refused, quoted
+from rewardbench.leaderboard.archive import MAX_FAULTS, Refused, quoted
 from rewardbench.results import SCHEMA as RESULT_SCHEMA
 from rewardbench.results import Result
 from rewardbench.runfolder import RowRecord
@@ -26,8 +27,13 @@ SCHEMA: Literal["rewardbench.bundle/1"] = "rewardbench.bundle/1"
 MAX_ID = 512
 MAX_TEXT = 8_000
 """Characters of a prompt or a note."""
-MAX_FAULTS = 40
-"""Faults that are listed of one bundle; a sentence counts the rest."""
+MAX_ROWS = 500
+"""Of the result, and as many models: what is computed again grows with them."""
+MAX_PLUGINS = 100
+MAX_DIMENSIONS = 500
+"""Of one plugin."""
+SPARE_LINES = 1_000
+"""A table may be that much longer than the benchmark makes it: what stands twice is then named, not only counted."""
 
 Declaration = Literal["clean", "overlaps", "unknown"]
 ShortText = Annotated[str, Field(max_length=MAX_ID)]
@@ -65,7 +71,7 @@ class ModelFacts(_Record):
 class Evaluation(_Record):
     """How the result follows from the items: which score answers which label, and the settings of the metrics."""
 
-    rows: list[RowRecord]
+    rows: Annotated[list[RowRecord], Field(max_length=MAX_ROWS)]
     cluster: ShortText
     bootstrap: Annotated[int, Field(ge=0, le=100_000)]
     seed: Annotated[int, Field(ge=0)]
@@ -77,7 +83,7 @@ class Manifest(_Record):
     """``bundle.json``. ``files`` has the SHA-256 of every other member."""
 
     schema_name: Literal["rewardbench.bundle/1"] = Field(default=SCHEMA, alias="schema")
-    models: list[ModelFacts]
+    models: Annotated[list[ModelFacts], Field(max_length=MAX_ROWS)]
     evaluation: Evaluation
     submitted_by: ShortText = ""
     files: dict[str, str]
@@ -133,12 +139,24 @@ class Bundle:
     digest: str
     source: str = ""
 
+    @cached_property
+    def judged(self) -> frozenset[str]:
+        """Labels of the plugins that said something of pairs."""
+        return frozenset(one.plugin for one in self.comparisons)
 
-def read_bundle(path: Path) -> Bundle:
+
+Admit = Callable[[Manifest, Result], Sequence[str]]
+"""What speaks against reading the tables of a bundle at all, one sentence each."""
+
+
+def read_bundle(path: Path, admit: Admit | None = None) -> Bundle:
     """Read a bundle without trusting it; what it says is not checked yet (see ``verification``).
 
+    Documents before tables: a bundle that was changed, or that ``admit`` has something against, costs no more than
+    its documents, and no table is longer than the benchmark that ``admit`` let in makes it.
+
     Raises:
-        Refused: all that keeps it from being read.
+        Refused: what keeps it from being read.
     """
     members = archive.unpack(path)
     faults: list[str] = []
@@ -146,14 +164,21 @@ def read_bundle(path: Path) -> Bundle:
     result = _result(members, faults)
     if manifest is not None:
         faults += _changed(manifest, members)
-    reader = _Tables()
-    for name, read in (
-        (archive.PAIRS, reader.pair),
-        (archive.SCORES, reader.score),
-        (archive.COMPARISONS, reader.said),
-    ):
-        faults += archive.read_lines(members.get(name, b""), name, read)
+    if not faults and manifest is not None and result is not None:
+        faults += [*_oversized(result), *(admit(manifest, result) if admit else ())]
     if faults or manifest is None or result is None:
+        raise Refused(faults)
+    reader = _Tables()
+    clips = 2 * max(0, result.benchmark.n_pairs)
+    tables = (
+        (archive.PAIRS, reader.pair, max(0, result.benchmark.n_pairs)),
+        (archive.SCORES, reader.score, len(result.plugins) * clips),
+        (archive.COMPARISONS, reader.said, len(manifest.evaluation.rows) * clips),
+    )
+    for name, read, expected in tables:
+        most = min(archive.MAX_LINES, expected + SPARE_LINES)
+        faults += archive.read_lines(members.pop(name, b""), name, read, most=most)
+    if faults:
         raise Refused(faults)
     digest = hashlib.sha256(members[archive.MANIFEST]).hexdigest()
     return Bundle(
@@ -161,10 +186,23 @@ def read_bundle(path: Path) -> Bundle:
     )
 
 
-def listed(faults: list[str]) -> list[str]:
-    """At most ``MAX_FAULTS`` sentences; the last one counts the rest."""
-    rest = len(faults) - MAX_FAULTS
-    return faults if rest <= 0 else [*faults[:MAX_FAULTS], f"and {rest:,} more faults"]
+def listed(faults: Sequence[str]) -> list[str]:
+    """At most ``MAX_FAULTS`` sentences; one more says that there are more, which were not all looked for."""
+    return [*faults[:MAX_FAULTS], *(["and more"] if len(faults) > MAX_FAULTS else [])]
+
+
+def _oversized(result: Result) -> list[str]:
+    if len(result.plugins) > MAX_PLUGINS:
+        return [f"{archive.RESULT} has {len(result.plugins):,} plugins, more than the {MAX_PLUGINS} it may have"]
+    faults = []
+    for plugin in result.plugins:
+        names = [plugin.label, plugin.name, plugin.preset or "", *(one.name for one in plugin.dimensions)]
+        if len(plugin.dimensions) > MAX_DIMENSIONS:
+            count = len(plugin.dimensions)
+            faults.append(f"{quoted(plugin.label)} has {count:,} scores, more than the {MAX_DIMENSIONS} it may have")
+        if any(len(name) > MAX_ID for name in names):
+            faults.append(f"{quoted(plugin.label)} has a name of more than {MAX_ID} characters")
+    return faults
 
 
 def _manifest(members: Mapping[str, bytes], faults: list[str]) -> Manifest | None:
@@ -194,7 +232,7 @@ def _document(members: Mapping[str, bytes], name: str, schema: str, record: type
     try:
         return record.model_validate(value)
     except ValidationError as error:
-        for one in error.errors(include_url=False, include_input=False):
+        for one in error.errors(include_url=False, include_input=False, include_context=False)[: MAX_FAULTS + 1]:
             where = ".".join(quoted(part).strip("'") for part in one["loc"])
             faults.append(f"{name} does not follow {schema} at {where or 'its top'}: {one['msg'].lower()}")
         return None

@@ -5,6 +5,7 @@ The literature's numbers beside them are those this package ships, or those in `
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from rewardbench.catalogue.published import published_folder
@@ -22,6 +23,26 @@ RESULTS, PUBLISHED, SITE = "results", "published", "site"
 def bundle_files(results: Path) -> list[Path]:
     """Every bundle under ``results``, by name."""
     return sorted(results.rglob("*.zip"), key=lambda path: path.relative_to(results).as_posix())
+
+
+def verified_bundles(board: Path) -> tuple[list[Path], list[Verification]]:
+    """The bundles of a board's folder, each verified.
+
+    Raises:
+        CheckFailed: one that is not sound, or two of one file name.
+    """
+    files = bundle_files(board / RESULTS)
+    repeated = [name for name, count in Counter(path.name for path in files).items() if count > 1]
+    if repeated:
+        raise CheckFailed(f"two bundles under {board / RESULTS} are called {min(repeated)}; keep one of them")
+    verified = verify_bundles(files, known_benchmarks(board))
+    unsound = [one for one in verified if not one.sound]
+    if unsound:
+        raise CheckFailed(
+            f"{len(unsound)} of {len(verified)} bundles are refused; the first is {unsound[0].source}: "
+            f"{unsound[0].faults[0]} (rewardbench leaderboard verify lists all)"
+        )
+    return files, verified
 
 
 def build_site(
@@ -48,18 +69,7 @@ def build_site(
     """
     if not board.is_dir():
         raise InputError(f"{board} is not a folder; name the board's folder with --board (with results/ in it)")
-    files = bundle_files(board / RESULTS)
-    names = [path.name for path in files]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise CheckFailed(f"two bundles under {board / RESULTS} are called {repeated[0]}; keep one of them")
-    verified = verify_bundles(files, known_benchmarks(board))
-    unsound = [one for one in verified if not one.sound]
-    if unsound:
-        raise CheckFailed(
-            f"{len(unsound)} of {len(verified)} bundles are refused, so no site is made; "
-            f"the first is {unsound[0].source}: {unsound[0].faults[0]} (rewardbench leaderboard verify lists all)"
-        )
+    files, verified = verified_bundles(board)
     page = write_site(
         make_board(verified),
         out or board / SITE,

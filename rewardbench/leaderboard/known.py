@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,17 +19,21 @@ from rewardbench.errors import InputError
 from rewardbench.leaderboard.archive import read_json
 from rewardbench.schemas import schema_fault
 
+if TYPE_CHECKING:
+    from rewardbench.benchmark import Benchmark
+
 SCHEMA: Literal["rewardbench.known-benchmarks/1"] = "rewardbench.known-benchmarks/1"
 EMBEDDED = Path(__file__).parent / "known_benchmarks.json"
 FILE_NAME = "benchmarks.json"
 
 
 class KnownLabel(BaseModel):
-    """One label: how many pairs have it, and :func:`labels_digest` of them."""
+    """One label: how many pairs have it, and :func:`labels_digest` and :func:`clips_digest` of them."""
 
     model_config = ConfigDict(extra="forbid")
     n: int
     sha256: str
+    clips_sha256: str
 
 
 class KnownBenchmark(BaseModel):
@@ -43,6 +47,7 @@ class KnownBenchmark(BaseModel):
     version: str
     sha256: str
     n_pairs: int
+    n_clips: int
     cluster: str
     labels_by: str = "people"
     labels: dict[str, KnownLabel]
@@ -57,12 +62,31 @@ class KnownBenchmarks(BaseModel):
     benchmarks: list[KnownBenchmark]
 
 
-def labels_digest(rows: Iterable[tuple[str, str, int]]) -> str:
-    """SHA-256 over (pair id, cluster, human label) in the benchmark's order, one JSON list a line."""
+def labels_digest(rows: Iterable[tuple[str, str, str, int]]) -> str:
+    """SHA-256 over (pair id, prompt, cluster, human label) in the benchmark's order, one JSON list a line."""
+    return _digest(rows)
+
+
+def clips_digest(rows: Iterable[tuple[str, str, str]]) -> str:
+    """SHA-256 over (pair id, clip A, clip B) in the benchmark's order, one JSON list a line."""
+    return _digest(rows)
+
+
+def _digest(rows: Iterable[tuple[str | int, ...]]) -> str:
     digest = hashlib.sha256()
     for row in rows:
         digest.update((json.dumps(list(row), ensure_ascii=True) + "\n").encode())
     return digest.hexdigest()
+
+
+def label_fingerprint(benchmark: Benchmark, label: str, clusters: Sequence[str]) -> KnownLabel:
+    """The fingerprint of one label; ``clusters`` has one per pair of the benchmark."""
+    pairs = [(c, group) for c, group in zip(benchmark.comparisons, clusters, strict=True) if label in c.labels]
+    return KnownLabel(
+        n=len(pairs),
+        sha256=labels_digest((c.pair_id, c.prompt, group, c.labels[label]) for c, group in pairs),
+        clips_sha256=clips_digest((c.pair_id, c.clip_a, c.clip_b) for c, _ in pairs),
+    )
 
 
 def fingerprint(
@@ -86,22 +110,15 @@ def fingerprint(
     benchmark = load_benchmark(name_or_path, labels=labels, label_format=label_format)
     column = cluster_column(benchmark, cluster)
     clusters = clusters_of(benchmark, column, [])
-    found = {}
-    for label in benchmark.labels:
-        rows = [
-            (c.pair_id, group, c.labels[label])
-            for c, group in zip(benchmark.comparisons, clusters, strict=True)
-            if label in c.labels
-        ]
-        found[label] = KnownLabel(n=len(rows), sha256=labels_digest(rows))
     return KnownBenchmark(
         name=benchmark.name,
         version=benchmark.version,
         sha256=benchmark.sha256,
         n_pairs=len(benchmark.comparisons),
+        n_clips=len(benchmark.clips),
         cluster=column,
         labels_by=benchmark.labels_by,
-        labels=found,
+        labels={label: label_fingerprint(benchmark, label, clusters) for label in benchmark.labels},
         licence=licence,
         citation=citation,
         frames=name_or_path if frames else "",

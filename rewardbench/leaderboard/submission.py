@@ -19,6 +19,7 @@ from rewardbench.evaluation import SLICE_PREFIX
 from rewardbench.jobs import TABLE_PLUGINS
 from rewardbench.leaderboard import archive
 from rewardbench.leaderboard.bundle import (
+    MAX_ID,
     MAX_TEXT,
     Declaration,
     Evaluation,
@@ -49,7 +50,8 @@ def make_bundle(
         submitted_by: shown as provenance.
 
     Raises:
-        InputError: no finished run, tables that do not belong together, or facts about a model that is not in it.
+        InputError: no finished run, tables that do not belong together or hold what is no score, or facts that cannot
+            be so or are of a model that is not in it.
     """
     record, result = read_run(run), read_result(run / "result.json")
     rows = _table(run / "pairs.parquet")
@@ -59,25 +61,36 @@ def make_bundle(
         if lines:
             tables[name] = lines
     models = _models(record, result, {line["plugin"] for line in said}, training_data, facts or {})
-    members = {name: b"".join(map(_line, lines)) for name, lines in tables.items()}
+    try:
+        members = {name: b"".join(map(_line, lines)) for name, lines in tables.items()}
+    except ValueError:
+        raise InputError(f"a table in {run} has a number that is not finite; run it again") from None
     members[archive.RESULT] = without_places(result).to_json().encode()
-    manifest = Manifest(
-        models=models,
-        evaluation=Evaluation(
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(members.items())}
+    manifest = _manifest(record, models, submitted_by, files)
+    members[archive.MANIFEST] = (
+        json.dumps(manifest.model_dump(by_alias=True), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    ).encode()
+    return archive.pack(members)
+
+
+def _manifest(record: RunRecord, models: list[ModelFacts], submitted_by: str, files: dict[str, str]) -> Manifest:
+    if len(submitted_by) > MAX_ID:
+        raise InputError(f"--submitted-by has {len(submitted_by):,} characters; give at most {MAX_ID}")
+    try:
+        evaluation = Evaluation(
             rows=record.rows,
             cluster=record.cluster,
             bootstrap=record.bootstrap,
             seed=record.seed,
             tie_threshold=record.tie_threshold,
             label_format=record.label_format,  # type: ignore[arg-type]
-        ),
-        submitted_by=submitted_by,
-        files={name: hashlib.sha256(content).hexdigest() for name, content in sorted(members.items())},
-    )
-    members[archive.MANIFEST] = (
-        json.dumps(manifest.model_dump(by_alias=True), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    ).encode()
-    return archive.pack(members)
+        )
+        return Manifest(models=models, evaluation=evaluation, submitted_by=submitted_by, files=files)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"the run does not fit into a bundle: {where}: {first['msg'].lower()}") from None
 
 
 def bundle_name(run: Path, content: bytes) -> str:
@@ -180,9 +193,10 @@ def _models(
             known = {**_card_facts(plugin), **_given(name, facts)}
             note = known.pop("training_data_note", plugin.training_data)
             untrained = "clean" if plugin.training_data == "none" else "unknown"
-            training = TrainingData(declaration=known.pop("training_data", declared or untrained), note=note)
+            declaration = known.pop("training_data", declared or untrained)
             kind = "recorded" if score is not None else "judge" if plugin.label in judges else "model"
             try:
+                training = TrainingData(declaration=declaration, note=note)
                 models.append(
                     ModelFacts.model_validate(
                         {"job": job, "score": score, "name": name, "kind": kind, "training_data": training, **known}

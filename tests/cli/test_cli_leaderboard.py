@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -73,7 +74,7 @@ def test_a_refused_bundle_is_exit_code_1_with_its_faults(
     (one,) = json.loads(capsys.readouterr().out)
     assert (one["sound"], len(one["faults"])) == (False, 1)
     assert main(["leaderboard", "build", "--board", str(board)]) == 1
-    assert "1 of 1 bundles are refused, so no site is made" in capsys.readouterr().err
+    assert "1 of 1 bundles are refused; the first is" in capsys.readouterr().err
     assert not (board / "site").exists()
 
 
@@ -91,16 +92,34 @@ def test_facts_reach_the_bundle(scores_run: Path, tmp_path: Path, capsys: pytest
     out = tmp_path / "one.zip"
     words = ["submit", str(scores_run), "--out", str(out), "--facts", str(facts), "--submitted-by", "me"]
     assert main(["leaderboard", *words, "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"file": str(out), "bytes": out.stat().st_size}
+    assert json.loads(capsys.readouterr().out) == {"file": str(out), "bytes": out.stat().st_size, "faults": []}
     manifest = json.loads(archive.unpack(out)[archive.MANIFEST])
     assert manifest["submitted_by"] == "me"
     assert [m["name"] for m in manifest["models"]] == ["Good", "bad"]
     assert [p.name for p in tmp_path.iterdir() if p.suffix == ".partial"] == []
 
 
-def test_publishing_to_a_branch_and_a_plan_for_the_hub(
-    board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_bundle_that_a_board_would_refuse_is_written_with_warnings(
+    scores_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    run = shutil.copytree(scores_run, tmp_path / "run")
+    (run / "scores.parquet").unlink()
+    capsys.readouterr()
+    assert main(["leaderboard", "submit", str(run), "--out", str(tmp_path / "one.zip")]) == 0
+    said = capsys.readouterr()
+    assert said.out.endswith("bytes, a board would refuse it\n")
+    assert "rewardbench: warning: 'scores' has no score for 80 of 80 clips" in said.err
+    assert (tmp_path / "one.zip").is_file()
+
+
+def test_publishing_to_a_branch_and_a_plan_for_the_hub(
+    board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unreachable:
+        def repo_exists(self, name: str, *, repo_type: str) -> bool:
+            raise ConnectionError("no network")
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Unreachable)
     assert main(["leaderboard", "build", "--board", str(board)]) == 0
     remote = tmp_path / "remote.git"
     subprocess.run(["git", "init", "--quiet", "--bare", str(remote)], check=True)
@@ -150,6 +169,15 @@ def test_wrong_words_are_one_sentence(scores_run: Path, tmp_path: Path, capsys: 
         ["submit", str(scores_run), "--training-data", "mine"], capsys
     )
     assert "holds no finished run" in refused(["submit", str(tmp_path)], capsys)
+    words = ["submit", str(scores_run), "--out", str(tmp_path / "a.zip")]
+    assert "--submitted-by has 600 characters" in refused([*words, "--submitted-by", "x" * 600], capsys)
+    (tmp_path / "facts.json").write_text('{"good": {"training_data_note": 5}}')
+    facts = ["--facts", str(tmp_path / "facts.json")]
+    assert "--facts: note of 'good' cannot be so" in refused([*words, *facts], capsys)
+    (tmp_path / "facts.json").write_text("{")
+    assert "facts.json cannot be read as JSON" in refused([*words, *facts], capsys)
+    assert not (tmp_path / "a.zip").exists()
+    assert "does not exist; name a bundle (.zip) or a folder of them" in refused(["verify", nothing], capsys)
     assert "no bundle (.zip) in" in refused(["verify", str(tmp_path)], capsys)
     assert "is not a folder; name the board's folder with --board" in refused(["build", "--board", nothing], capsys)
     assert "holds no site" in refused(["serve", "--board", nothing], capsys)

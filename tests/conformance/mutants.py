@@ -84,6 +84,15 @@ MUTANTS = [
         "range", "reward", (VALUES, f"        values[[{WAVE} for item in batch]] += 1\n" + VALUES), words="declared"
     ),
     broken("range", "reward", (VALUES, f"        values[[{WAVE} for item in batch]] = np.inf\n" + VALUES), words="inf"),
+    # The same on every clip, ordinary or not: one cause, one fault.
+    broken("range", "reward", (VALUES, "        values = values + 1\n" + VALUES), words="declared"),
+    broken("nan-policy", "reward", (VALUES, "        values = values * np.nan\n" + VALUES), words="without a note"),
+    broken(
+        "nan-policy",
+        "judge",
+        ("        return Judgements", "        p = p * np.nan\n        return Judgements"),
+        words="without a note",
+    ),
     broken("nan-policy", "reward", (VALUES, f"        values[[{WAVE} for item in batch]] = np.nan\n" + VALUES)),
     broken(
         "nan-policy",

@@ -136,6 +136,28 @@ def tampered(bundle: Path, tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture
+def restated(tampered: Callable[..., Path]) -> Callable[..., Path]:
+    """As ``tampered``, and then every stated number is what the changed items give: a lie that is consistent."""
+
+    def make(change: Change, *, source: Path) -> Path:
+        from rewardbench.leaderboard import archive
+        from rewardbench.leaderboard.bundle import read_bundle
+        from rewardbench.leaderboard.recomputing import recompute
+
+        read = read_bundle(tampered(change, source=source))
+
+        def state(members: dict[str, bytes]) -> None:
+            change(members)
+            result = json.loads(members[archive.RESULT])
+            result["metrics"] = [row.metric.model_dump(mode="json") for row in recompute(read)]
+            members[archive.RESULT] = json.dumps(result).encode()
+
+        return tampered(state, source=source)
+
+    return make
+
+
 def edit_json(name: str, change: Callable[[Any], None]) -> Change:
     """A change of one JSON member."""
 
@@ -165,3 +187,55 @@ def edit() -> Any:
         lines = staticmethod(edit_lines)
 
     return Edit
+
+
+def probe_cell(
+    treatment: str, level: str, dimension: str, effect: float | None, verdict: str | None = None
+) -> dict[str, Any]:
+    from rewardbench.probing.record import ProbeCell
+
+    numbers = dict.fromkeys(ProbeCell.model_fields)
+    names = {"family": "degradation", "treatment": treatment, "level": level, "dimension": dimension}
+    return {**numbers, **names, "effect": effect, "verdict": verdict, "n": 9, "n_abstained": 0, "n_equal": 0}
+
+
+@pytest.fixture(scope="session")
+def probe() -> Any:
+    """What a probe of a model ``m`` found: two treatments, two dimensions."""
+    from rewardbench.probing.record import ProbeRecord
+
+    treatments = [
+        {"family": "degradation", "name": name, "levels": ["weak", "strong"], "description": "what is done"}
+        for name in ("blur", "noise")
+    ]
+    settings = {
+        **{"only": [], "quick": False, "limit": None, "seed": 0, "short_side": 256, "most_frames": 32, "margin": 0.2},
+        **{"alpha": 0.05, "fewest_clips": 5, "bootstrap": 10, "rule": "as documented"},
+    }
+    clips = {
+        "n": 9,
+        "n_failed": 0,
+        "n_prompts": 9,
+        "n_images": 0,
+        "n_first_frames": 0,
+        "n_shrunk": 0,
+        "sha256": "a" * 64,
+    }
+    return ProbeRecord.model_validate(
+        {
+            "schema": "rewardbench.probe/1",
+            "plugin": {"label": "m", "name": "m", "version": "1", "fingerprint": "f", "dimensions": [{"name": "VQ"}]},
+            "dimensions": [{"name": "VQ"}, {"name": "MQ"}],
+            "clips": clips,
+            "treatments": treatments,
+            "cells": [
+                probe_cell("blur", "weak", "VQ", -0.5, "as expected"),
+                probe_cell("blur", "strong", "VQ", -2.5, "as expected"),
+                probe_cell("blur", "weak", "MQ", None),
+                probe_cell("noise", "weak", "MQ", 0.1),
+            ],
+            "responses": [],
+            "settings": settings,
+            "provenance": {"rewardbench": "0.1.0", "python": "3.11"},
+        }
+    )

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from rewardbench.errors import CheckFailed
 from rewardbench.evaluation import measure
-from rewardbench.leaderboard import archive
-from rewardbench.leaderboard.board import LEAST_RANKED_COVERAGE, SHOWN_PAIRS, Board, BoardRow, Dimension, make_board
-from rewardbench.leaderboard.verification import verify_bundles
+from rewardbench.leaderboard.board import LEAST_RANKED_COVERAGE, Board, BoardRow, Dimension, make_board
+from rewardbench.leaderboard.disagreement import SHOWN_PAIRS, sureness
+from rewardbench.leaderboard.verification import Verification, verify_bundles
 
 
 @pytest.fixture(scope="module")
@@ -123,15 +124,72 @@ def test_a_pair_on_which_all_agree_with_people_is_not_shown(board: Board) -> Non
 def test_the_share_of_wrong_answers_counts_all_models(board: Board) -> None:
     from_ = dimension(board, "VQ")
     for k, pair in enumerate(from_.pairs):
-        wrong = np.mean([one.said[k] != pair.human for one in from_.rows])
-        assert pair.wrong == pytest.approx(wrong, abs=1e-4)
+        silent = np.mean([one.said[k] == "-" for one in from_.rows])
+        right = np.mean([one.said[k] == pair.human for one in from_.rows])
+        assert (pair.wrong, pair.silent) == pytest.approx((1 - right - silent, silent), abs=1e-4)
 
 
-def test_recorded_scores_have_no_speed_and_a_key_that_stays(board: Board, bundle: Path) -> None:
+def test_recorded_scores_have_no_speed_and_one_key_on_every_label(board: Board) -> None:
     found = row(board, "VQ", "good")
-    assert (found.cost.clips_per_s, found.cost.memory) == (None, None)
-    result = json.loads(archive.unpack(bundle)[archive.RESULT])
-    assert found.key == f"good:good:{result['plugins'][0]['fingerprint'][:6]}"
+    assert (found.cost.clips_per_s, found.cost.host_memory, found.cost.gpu_memory) == (None, None, None)
+    assert found.key == row(board, "TA", "good").key
+    assert found.key != row(board, "VQ", "bad").key
+
+
+def margins_of(verified: Verification, margin: list[float], name: str, fingerprint: str = "") -> Verification:
+    """The first row of a verified bundle, as a model ``name`` would have answered with these margins."""
+    first = verified.rows[0]
+    labelled = replace(first.labelled, margin=np.resize(np.array(margin), first.labelled.margin.shape))
+    metric, found = measure(first.row, labelled, label_format="plain", tie_threshold=None, bootstrap=10, seed=0)
+    assert verified.bundle is not None
+    facts = first.facts.model_copy(update={"name": name, "score": None, "kind": "model"})
+    result = verified.bundle.result.model_copy(deep=True)
+    result.plugins[0].fingerprint = fingerprint
+    bundle = replace(verified.bundle, result=result, digest=name + fingerprint)
+    row = replace(first, labelled=labelled, metric=metric, found=found, facts=facts)
+    return replace(verified, rows=(row,), bundle=bundle)
+
+
+@pytest.mark.parametrize(
+    ("margin", "smaller"),
+    [
+        ([0.5], [0]),  # constant: surer than on none
+        ([0.0, 1.0], [0, 50]),
+        ([-1.0, 2.0, -3.0, 4.0], [0, 25, 50, 75]),
+        ([1.0, 1.0, 2.0, 3.0], [0, 0, 50, 75]),
+        ([float("nan"), 1.0, 2.0, 3.0], [0, 0, 33, 66]),  # of the answered pairs
+    ],
+)
+def test_how_sure_a_model_is_counts_smaller_margins_only(
+    bundle: Path, known: dict[str, Any], margin: list[float], smaller: list[int]
+) -> None:
+    (verified,) = verify_bundles([bundle], known)
+    (row,) = margins_of(verified, margin, "mine").rows
+    assert sureness(row).tolist() == np.resize(smaller, 40).tolist()
+
+
+def test_models_that_share_a_name_and_digits_of_their_fingerprint_are_two_rows(
+    bundle: Path, known: dict[str, Any]
+) -> None:
+    """The first six digits agree; one is right where the other is wrong."""
+    (verified,) = verify_bundles([bundle], known)
+    two = [
+        margins_of(verified, margin, "mine", fingerprint)
+        for margin, fingerprint in (([1.0], "a28707" + "0" * 58), ([-1.0], "a28707" + "1" * 58))
+    ]
+    rows = dimension(make_board(two), "VQ").rows
+    assert len({one.key for one in rows}) == 2
+    human = verified.rows[0].labelled.human
+    assert sorted(sum(one.right_decided) for one in rows) == sorted([int((human == 1).sum()), int((human == -1).sum())])
+    with pytest.raises(CheckFailed, match="label 'VQ' would have 'mine' twice"):
+        make_board([two[0], replace(two[0], source="again")])
+
+
+def test_the_number_of_clips_is_the_benchmarks_own(bundle: Path, known: dict[str, Any]) -> None:
+    """Recorded tables count a clip for each pair and side (80); the file has as many rows as pairs, without videos."""
+    (verified,) = verify_bundles([bundle], known)
+    (benchmark,) = known.values()
+    assert make_board([verified]).benchmarks[0].n_clips == benchmark.n_clips
 
 
 def test_the_order_of_bundles_changes_nothing(bundle: Path, verdicts_bundle: Path, known: dict[str, Any]) -> None:

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from rewardbench.errors import InputError
-from rewardbench.leaderboard.known import FILE_NAME, admit, fingerprint, known_benchmarks, labels_digest
+from rewardbench.leaderboard.known import (
+    FILE_NAME,
+    admit,
+    clips_digest,
+    fingerprint,
+    known_benchmarks,
+    labels_digest,
+)
 
 
 @pytest.mark.parametrize("variant", ["", "full"])
@@ -25,31 +32,29 @@ def test_embedded_fingerprints_are_those_of_the_embedded_benchmark(tmp_path: Pat
     benchmark = read_pairs(write_tables(tmp_path, specimens, pairs))
     known = known_benchmarks()[benchmark.sha256]
     assert known.name == ("anime-probe:full" if variant else "anime-probe")
-    assert known.n_pairs == len(benchmark.comparisons)
+    assert (known.n_pairs, known.n_clips) == (len(benchmark.comparisons), len(benchmark.clips))
     clusters = clusters_of(benchmark, "prompt", [])
     for label in benchmark.labels:
-        rows = [
-            (c.pair_id, group, c.labels[label])
-            for c, group in zip(benchmark.comparisons, clusters, strict=True)
-            if label in c.labels
-        ]
-        assert (known.labels[label].n, known.labels[label].sha256) == (len(rows), labels_digest(rows))
+        pairs = [(c, g) for c, g in zip(benchmark.comparisons, clusters, strict=True) if label in c.labels]
+        assert known.labels[label].n == len(pairs)
+        assert known.labels[label].sha256 == labels_digest((c.pair_id, c.prompt, g, c.labels[label]) for c, g in pairs)
+        assert known.labels[label].clips_sha256 == clips_digest((c.pair_id, c.clip_a, c.clip_b) for c, _ in pairs)
 
 
 def test_the_digest_is_sha256_over_one_json_list_a_line() -> None:
-    text = '["p1", "a \\u00e9", 1]\n["p2", "b", 0]\n'
-    assert labels_digest([("p1", "a é", 1), ("p2", "b", 0)]) == hashlib.sha256(text.encode()).hexdigest()
+    text = '["p1", "a \\u00e9", "c", 1]\n["p2", "b", "c", 0]\n'
+    assert labels_digest([("p1", "a é", "c", 1), ("p2", "b", "c", 0)]) == hashlib.sha256(text.encode()).hexdigest()
+    clips = '["p1", "a.mp4", "b.mp4"]\n'
+    assert clips_digest([("p1", "a.mp4", "b.mp4")]) == hashlib.sha256(clips.encode()).hexdigest()
 
 
-def test_a_digest_knows_ids_clusters_answers_and_order() -> None:
-    rows = [("p1", "a", 1), ("p2", "b", 0)]
-    others = [
-        rows[::-1],
-        [("p1", "a", 1), ("p2", "b", 1)],
-        [("p1", "a", 1), ("p2", "c", 0)],
-        [("p1", "a", 1), ("x", "b", 0)],
-    ]
-    assert len({labels_digest(one) for one in [rows, *others]}) == 5
+def test_a_digest_knows_ids_prompts_clusters_answers_and_order() -> None:
+    first, second = ("p1", "a", "a", 1), ("p2", "b", "b", 0)
+    changed = [("p2", "b", "b", 1), ("p2", "b", "c", 0), ("p2", "c", "b", 0), ("x", "b", "b", 0)]
+    lists = [[first, second], [second, first], *([first, one] for one in changed)]
+    assert len({labels_digest(one) for one in lists}) == 6
+    sides = [[("p1", "a", "b")], [("p1", "b", "a")], [("p2", "a", "b")]]
+    assert len({clips_digest(one) for one in sides}) == 3
 
 
 def test_an_admitted_benchmark_is_known_and_replaces_its_earlier_entry(pairs_file: Path, tmp_path: Path) -> None:
@@ -70,7 +75,7 @@ def test_a_board_without_a_list_knows_the_embedded_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{", "is not JSON as a bundle has it"),
+        ("{", "cannot be read as JSON"),
         ("[]", "is of a foreign schema \\(None\\)"),
         (
             '{"schema": "rewardbench.known-benchmarks/2", "benchmarks": []}',

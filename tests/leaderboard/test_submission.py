@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,6 +67,39 @@ def test_facts_about_nobody_or_of_no_kind_are_refused(scores_run: Path, tmp_path
         read_facts(tmp_path / "facts.json")
     with pytest.raises(InputError, match="cannot be read"):
         read_facts(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        ({"training_data_note": 5}, "--facts: note of 'good' cannot be so: input should be a valid string"),
+        ({"training_data": ["clean"]}, "training_data of good is clean, overlaps or unknown"),
+        ({"name": ""}, "name of 'good' cannot be so"),
+        ({"citation": "x" * 9000}, "citation of 'good' cannot be so"),
+    ],
+)
+def test_facts_of_another_type_are_one_sentence(scores_run: Path, facts: dict[str, object], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        make_bundle(scores_run, facts={"good": facts})
+
+
+def test_a_long_name_of_the_submitter_is_one_sentence(scores_run: Path) -> None:
+    with pytest.raises(InputError, match="--submitted-by has 513 characters; give at most 512"):
+        make_bundle(scores_run, submitted_by="x" * 513)
+    assert make_bundle(scores_run, submitted_by="x" * 512)
+
+
+def test_a_table_with_a_number_that_is_none_is_one_sentence(scores_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(scores_run, tmp_path / "run")
+    table = pq.ParquetFile(run / "scores.parquet").read()
+    values = table["value"].to_pylist()
+    values[0] = float("nan")
+    place = table.schema.get_field_index("value")
+    pq.write_table(
+        table.set_column(place, table.schema.field(place), pa.array(values, pa.float64())), run / "scores.parquet"
+    )
+    with pytest.raises(InputError, match="has a number that is not finite"):
+        make_bundle(run)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,10 @@ from rewardbench.report.notation import plain
 
 @dataclass(frozen=True)
 class Cell:
-    """The strongest level of one treatment on one dimension. ``effect`` in standard deviations between clips."""
+    """The strongest level of one treatment on one dimension. ``effect`` in standard deviations between clips.
+
+    ``verdict`` is empty where nothing was expected.
+    """
 
     effect: float | None
     level: str
@@ -40,14 +43,18 @@ class ProbeView:
     finished: str
 
 
+def probe_files(folder: Path) -> list[Path]:
+    """Every ``*.probe.json`` and ``probe.json`` under ``folder``, by name."""
+    return sorted({*folder.rglob("*.probe.json"), *folder.rglob("probe.json")}) if folder.is_dir() else []
+
+
 def read_probes(folder: Path) -> list[ProbeView]:
-    """Every ``*.probe.json`` and ``probe.json`` under ``folder``, by name.
+    """What each of :func:`probe_files` found.
 
     Raises:
         InputError: a file that is no such probe.
     """
-    paths = sorted({*folder.rglob("*.probe.json"), *folder.rglob("probe.json")}) if folder.is_dir() else []
-    return [probe_view(read_probe(path)) for path in paths]
+    return [probe_view(read_probe(path)) for path in probe_files(folder)]
 
 
 def probe_view(probe: ProbeRecord) -> ProbeView:
@@ -81,4 +88,4 @@ def _strongest(cells: list[ProbeCell]) -> Cell | None:
     if not known:
         return None
     cell = max(known, key=lambda one: abs(one.effect or 0.0))
-    return Cell(cell.effect, plain(cell.level, 60), cell.verdict or "open", cell.n)
+    return Cell(cell.effect, plain(cell.level, 60), cell.verdict or "", cell.n)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from markupsafe import Markup
 
 import rewardbench
 from rewardbench.errors import InputError
+from rewardbench.leaderboard.archive import canonical
 from rewardbench.leaderboard.board import LEAST_RANKED_COVERAGE, Board
 from rewardbench.leaderboard.site.matrix import ProbeView
 from rewardbench.leaderboard.site.pictures import write_frames
@@ -51,7 +51,7 @@ def write_site(
         title: of the whole site.
         published: the literature's numbers, always shown apart.
         probes: what models react to (``rewardbench probe``).
-        bundles: files to offer beside the rows made of them.
+        bundles: files to offer beside the rows made of them; packed anew, so nothing but their members goes along.
         frames: whether to show frames where a benchmark's licence allows it.
 
     Returns:
@@ -91,7 +91,7 @@ def _write(
     if bundles:
         (site / BUNDLES).mkdir()
         for path in bundles:
-            shutil.copyfile(path, site / BUNDLES / path.name)
+            (site / BUNDLES / path.name).write_bytes(canonical(path))
     common: dict[str, Any] = {
         "site": title,
         "pages": list(zip(board.benchmarks, pages, strict=True)),

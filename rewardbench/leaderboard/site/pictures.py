@@ -5,19 +5,27 @@ from __future__ import annotations
 import base64
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rewardbench.cache import cache_folder
 from rewardbench.errors import RewardbenchError
 from rewardbench.leaderboard.board import BenchmarkBoard
 
+if TYPE_CHECKING:
+    from rewardbench.report.frames import Strip
+
 FOLDER = "frames"
 
 
-def write_frames(board: BenchmarkBoard, site: Path) -> tuple[dict[str, dict[str, object]], str]:
+Pictures = dict[str, dict[str, dict[str, object]]]
+"""Pair id to side (A, B) to {file, width, height}."""
+
+
+def write_frames(board: BenchmarkBoard, site: Path) -> tuple[Pictures, str]:
     """Write strips of frames of all shown pairs; nothing where the board's list of benchmarks names no source.
 
     Returns:
-        Clip id to {file, width, height}, and one sentence why there are none (empty where there are).
+        The pictures of each pair's sides, and one sentence why there are none (empty where there are).
     """
     from rewardbench.benchmark import load_benchmark
     from rewardbench.report.frames import strip
@@ -35,21 +43,27 @@ def write_frames(board: BenchmarkBoard, site: Path) -> tuple[dict[str, dict[str,
     kept.mkdir(parents=True, exist_ok=True)
     (site / FOLDER).mkdir(exist_ok=True)
     pairs = {comparison.pair_id: comparison for comparison in benchmark.comparisons}
-    found: dict[str, dict[str, object]] = {}
+    found: Pictures = {}
+    made_before: dict[str, dict[str, object] | None] = {}
     with Decoder() as decoder:
         for dimension in board.dimensions:
             for shown in dimension.pairs:
                 pair = pairs.get(shown.pair_id)
                 if pair is None:
                     continue
-                for name, clip_id in ((shown.clip_a, pair.clip_a), (shown.clip_b, pair.clip_b)):
-                    if name in found:
-                        continue
-                    made = strip(benchmark.clips[clip_id].video, None, kept, decoder)
-                    if made.missing:
-                        continue
-                    content = base64.b64decode(made.uri.partition(",")[2])
-                    file = f"{FOLDER}/{hashlib.sha256(content).hexdigest()[:16]}.jpg"
-                    (site / file).write_bytes(content)
-                    found[name] = {"file": file, "width": made.width, "height": made.height}
+                # The benchmark at hand says which clips a pair has; a bundle's own names of them are not asked.
+                for side, clip_id in (("A", pair.clip_a), ("B", pair.clip_b)):
+                    if clip_id not in made_before:
+                        made = strip(benchmark.clips[clip_id].video, None, kept, decoder)
+                        made_before[clip_id] = None if made.missing else _written(made, site)
+                    picture = made_before[clip_id]
+                    if picture is not None:
+                        found.setdefault(shown.pair_id, {})[side] = picture
     return found, "" if found else "No clip of this benchmark could be read when this page was made."
+
+
+def _written(made: Strip, site: Path) -> dict[str, object]:
+    content = base64.b64decode(made.uri.partition(",")[2])
+    file = f"{FOLDER}/{hashlib.sha256(content).hexdigest()[:16]}.jpg"
+    (site / file).write_bytes(content)
+    return {"file": file, "width": made.width, "height": made.height}

@@ -32,10 +32,11 @@ COLUMNS = (
     *("with_ties_crossfit", "with_ties_crossfit_low", "with_ties_crossfit_high"),
     *("with_ties_oracle", "with_ties_oracle_low", "with_ties_oracle_high", "oracle_tie_threshold"),
     *("with_ties_videoalign", "with_ties_native", "without_ties", "without_ties_low", "without_ties_high"),
-    *("half_credit", "kendall_tau_b", "clips_per_s", "memory_bytes", "device", "parameters"),
-    *("code_licence", "weights_licence", "training_data", "bundle", "bundle_sha256"),
+    *("half_credit", "kendall_tau_b", "clips_per_s", "host_memory_bytes", "gpu_memory_bytes", "device"),
+    *("parameters", "code_licence", "weights_licence", "training_data", "as_stated", "bundle", "bundle_sha256"),
 )
-NEEDED = ("benchmark", "model", "source")
+NEEDED = ("benchmark", "model", "value", "source", "protocol", "tie_rule")
+"""No number is shown without who printed it, on which pairs, and what it does with ties."""
 FACTS = ("benchmark", "source", "protocol", "unit", "tie_rule")
 NOT_SHOWN = ("row",)
 """Names a line for ``rewardbench reproduce``; says nothing to a reader."""
@@ -108,8 +109,15 @@ def board_csv(board: Board) -> str:
                     *(row.model, row.plugin, row.version, row.score, row.kind, row.n, row.n_abstained, row.coverage),
                     *(dimension.floor, dimension.tie_rate, *_cells(row.with_ties), *_cells(row.oracle)),
                     *(row.oracle.tie_threshold, row.videoalign, native, *_cells(row.without_ties), row.half_credit),
-                    *(row.kendall_tau_b, row.cost.clips_per_s, row.cost.memory, row.cost.device, row.parameters),
-                    *(row.code_licence, row.weights_licence, row.training_data, bundle.file, bundle.sha256),
+                    *(
+                        row.kendall_tau_b,
+                        row.cost.clips_per_s,
+                        row.cost.host_memory,
+                        row.cost.gpu_memory,
+                        row.cost.device,
+                    ),
+                    *(row.parameters, row.code_licence, row.weights_licence, row.training_data, row.as_stated),
+                    *(bundle.file, bundle.sha256),
                 ]
                 writer.writerow([harmless(cell) if isinstance(cell, str) else cell for cell in cells])
     return stream.getvalue()
@@ -124,7 +132,7 @@ def read_published(folder: Path) -> list[Published]:
     """Every table of the literature's numbers in ``folder``, by name; none where there is no such folder.
 
     Raises:
-        InputError: a table without benchmark, model or source.
+        InputError: a table without one of the columns of :data:`NEEDED`, or a row where one is empty.
     """
     found = []
     for path in sorted(folder.glob("*.csv")) if folder.is_dir() else []:
@@ -132,6 +140,12 @@ def read_published(folder: Path) -> list[Published]:
         missing = [name for name in NEEDED if name not in columns]
         if missing:
             raise InputError(f"{path} has no column {missing[0]!r}; a published number needs {', '.join(NEEDED)}")
+        for number, row in enumerate(rows, start=1):
+            empty = [name for name in NEEDED if not row[name].strip()]
+            if empty:
+                raise InputError(
+                    f"{path}, row {number}: {empty[0]} is empty; a published number needs {', '.join(NEEDED)}"
+                )
         cleaned = tuple({plain(k, 60): plain(v, 1000) for k, v in row.items()} for row in rows)
         shown = tuple(plain(column, 60) for column in columns if column not in NOT_SHOWN)
         found.append(Published(path.name, shown, cleaned))

@@ -41,7 +41,7 @@ def make_board(n_rows: int = 12, n_clusters: int = 20, labels: tuple[str, ...] =
             )
             rows.append(
                 b.BoardRow(
-                    key=f"{name}:score:{k:06d}",
+                    key=f"{k:032x}",
                     submission=0,
                     model=name,
                     plugin=f"plugin-{k}",
@@ -61,12 +61,13 @@ def make_board(n_rows: int = 12, n_clusters: int = 20, labels: tuple[str, ...] =
                     n=0 if empty else sum(sizes),
                     n_abstained=sum(sizes) if empty else 0,
                     coverage=0.0 if empty else 1.0,
-                    cost=b.Cost(float(2.0 ** (k % 9)), 2 ** (20 + k % 12), "cpu"),
+                    cost=b.Cost(float(2.0 ** (k % 9)), 2 ** (20 + k % 12), 2 ** (30 + k % 5) if k % 2 else None, "cpu"),
                     parameters=None if k % 5 == 4 else 10 ** (3 + k % 7),
                     code_licence="MIT",
                     weights_licence=("Apache-2.0", "CC-BY-NC-4.0", "none")[k % 3],
                     training_data=("clean", "overlaps", "unknown")[k % 3],
                     training_data_note=HOSTILE,
+                    as_stated=k % 4 == 1,
                     right=right,
                     right_decided=strict,
                     said="A=B-"[k % 4] * 3,
@@ -75,7 +76,15 @@ def make_board(n_rows: int = 12, n_clusters: int = 20, labels: tuple[str, ...] =
             )
         rows.sort(key=lambda row: -1 if row.with_ties.value is None else row.with_ties.value, reverse=True)
         pairs = [
-            b.ShownPair(f"pair-{k}", HOSTILE if k == 0 else f"prompt {k}", human, f"a{k}.mp4", f"b{k}.mp4", 0.5)
+            b.ShownPair(
+                f"pair-{k}",
+                HOSTILE if k == 0 else f"prompt {k}",
+                human,
+                f"a{k}.mp4",
+                f"b{k}.mp4",
+                0.5,
+                0.25 if k == 1 else 0.0,
+            )
             for k, human in enumerate("AB=")
         ]
         dimensions.append(b.Dimension(label, sum(sizes), 0.25, 0.4, sizes, decided, rows, pairs))

@@ -131,7 +131,7 @@ def test_words_and_training_data_filter_and_the_count_is_said(browser: Any, site
     assert browser.evaluate("document.getElementById('count').textContent") == "4 of 12 models"
     set_value(browser, "#find", "", "input")
     set_value(browser, "#training", "clean")
-    assert set(column(browser, 10)) == {"clean"}
+    assert set(column(browser, 11)) == {"clean"}
     assert browser.evaluate("document.querySelectorAll('#forest circle').length") == 4
     click(browser, "#reset")
     assert browser.evaluate("document.getElementById('count').textContent") == "12 models"
@@ -203,7 +203,7 @@ def test_a_link_brings_back_the_view(browser: Any, site: Path) -> None:
     set_value(browser, "#find", "model", "input")
     set_value(browser, "#rule", "oracle")
     set_value(browser, "#cost", "parameters")
-    click(browser, "#rows th[data-key=memory] button")
+    click(browser, "#rows th[data-key=host_memory] button")
     for k in (3, 6):
         browser.evaluate(f"document.querySelector('#rows input[aria-label=\"Compare model-{k:04d}\"]').click()")
     settle(browser)
@@ -218,7 +218,15 @@ def test_a_link_brings_back_the_view(browser: Any, site: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "fragment", ["d=none&sort=evil&rule=x&c=nobody&c=<img>&x=y&t=z&pairs=q", "%", "=&&=", "a" * 5000]
+    "fragment",
+    [
+        "d=none&sort=evil&rule=x&c=nobody&c=<img>&x=y&t=z&pairs=q",
+        "%",
+        "=&&=",
+        "a" * 5000,
+        "sort=choose",
+        "sort=-choose",
+    ],
 )
 def test_a_link_that_means_nothing_shows_the_first_view(browser: Any, site: Path, fragment: str) -> None:
     show(browser, site / "votes.html", fragment=fragment)
@@ -253,6 +261,86 @@ def test_the_pair_browser_filters_by_a_model_that_is_wrong(browser: Any, site: P
     )
     set_value(browser, "#pair-filter", key)
     assert browser.evaluate("document.querySelectorAll('#pairs article').length") == 2, "it says A of each, people once"
+
+
+def test_how_sure_a_model_was_is_said_of_an_a_or_a_b_only(
+    browser: Any, site: Path, synthetic: Callable[..., Any]
+) -> None:
+    show(browser, site / "votes.html")
+    shown = "[...document.querySelectorAll('#pairs li')].map(e => [e.querySelector('.chip').textContent, e.innerText])"
+    answers = browser.evaluate(shown)
+    assert {chip for chip, _ in answers} == {"A", "B", "tie", "–"}
+    assert all(("surer than on" in text) == (chip in "AB") for chip, text in answers)
+    texts = browser.evaluate("[...document.querySelectorAll('#pairs .verdict')].map(e => e.innerText)")
+    said = "50 % of models answered otherwise"
+    assert sum(f"{said}, 25 % not at all" in text for text in texts) == 1
+    assert sum(said in text for text in texts) == 3
+
+
+def test_the_radar_joins_labels_that_came_in_several_bundles(
+    browser: Any, synthetic: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Every label from a bundle of its own: no model is drawn at the centre for that."""
+    from dataclasses import replace
+
+    from rewardbench.leaderboard.site import write_site
+
+    board = synthetic()
+    (one,) = board.benchmarks
+    dimensions = [
+        replace(dimension, rows=[replace(row, submission=k) for row in dimension.rows])
+        for k, dimension in enumerate(one.dimensions)
+    ]
+    several = replace(one, dimensions=dimensions, submissions=one.submissions * len(dimensions))
+    page = write_site(replace(board, benchmarks=[several]), tmp_path / "site").parent / "votes.html"
+    show(browser, page)
+    middle = browser.evaluate("Number(document.querySelector('#radar .spoke[x1]').getAttribute('x1'))")
+    points = browser.evaluate("[...document.querySelectorAll('#radar .area')].map(e => e.getAttribute('points'))")
+    height = browser.evaluate("Number(document.querySelector('#radar .spoke[x1]').getAttribute('y1'))")
+    assert len(points) == 3
+    centre = f"{middle:.1f},{height:.1f}"
+    assert [text for text in points if centre in text.split()] == []
+
+
+def test_memory_of_host_and_gpu_stand_apart(browser: Any, site: Path) -> None:
+    show(browser, site / "votes.html")
+    names = browser.evaluate("[...document.querySelectorAll('#rows thead th')].map(e => e.textContent)")
+    assert names[7:9] == ["Host mem.", "GPU mem."]
+    assert browser.evaluate(f"{MODELS}.length") == 12
+    assert column(browser, 8).count("–") == 6, "every second model used no GPU"
+
+
+def test_a_page_shows_the_pictures_beside_it_and_asks_for_nothing_else(
+    browser: Any, synthetic: Callable[..., Any], tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    from rewardbench.leaderboard.site import pages, write_site
+
+    def two_pictures(board: Any, site: Path) -> tuple[Any, str]:
+        (site / "frames").mkdir()
+        for side, colour in (("A", "red"), ("B", "blue")):
+            Image.new("RGB", (64, 16), colour).save(site / "frames" / f"{side}.jpg")
+        files = {side: {"file": f"frames/{side}.jpg", "width": 64, "height": 16} for side in "AB"}
+        return {"pair-1": files, "pair-2": {"B": files["B"]}}, ""
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pages, "write_frames", two_pictures)
+        page = write_site(synthetic(), tmp_path / "site").parent / "votes.html"
+    show(browser, page)
+    browser.evaluate("document.querySelectorAll('#pairs img').forEach(e => e.scrollIntoView())")
+    wait = "Promise.all([...document.querySelectorAll('#pairs img')].map(e => e.decode())).then(() => 1)"
+    browser.call("Runtime.evaluate", expression=wait, awaitPromise=True)
+    shown = browser.evaluate(
+        "[...document.querySelectorAll('#pairs article')].map(a => [a.ariaLabel, [...a.querySelectorAll('figure')]"
+        ".map(f => f.querySelector('img')?.getAttribute('src') ?? '')])"
+    )
+    a, b = "frames/A.jpg", "frames/B.jpg"
+    assert dict(shown) == {"Pair pair-0": ["", ""], "Pair pair-1": [a, b], "Pair pair-2": ["", b]}
+    assert browser.evaluate("[...document.images].every(e => e.naturalWidth === 64 && e.alt)")
+    there = page.resolve().parent
+    assert set(browser.requests()) == {uri.as_uri() for uri in (page.resolve(), there / a, there / b)}
+    assert browser.complaints() == []
 
 
 def test_every_control_is_reached_by_keyboard_and_named(browser: Any, site: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from rewardbench.errors import InputError
+from rewardbench.leaderboard import archive
 from rewardbench.leaderboard.site import write_site
 from rewardbench.leaderboard.site.matrix import Cell, MatrixRow, ProbeView
 from rewardbench.leaderboard.site.pages import embedded, page_names
@@ -50,7 +51,7 @@ class Elements(html.parser.HTMLParser):
 def site(synthetic: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory, hostile: str) -> Path:
     folder = tmp_path_factory.mktemp("board")
     bundle = folder / "votes--x.zip"
-    bundle.write_bytes(b"bundle")
+    bundle.write_bytes(b"before" + archive.pack({archive.MANIFEST: b"{}", archive.RESULT: b"{}", archive.PAIRS: b""}))
     literature = Published(
         "papers.csv",
         ("benchmark", "model", "acc", "source"),
@@ -179,14 +180,30 @@ def test_cells_that_a_spreadsheet_would_compute_are_marked(text: str) -> None:
 
 def test_published_numbers_are_read_as_printed_and_found_by_benchmark(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text(
-        "benchmark,model,acc,source\nVideoGen-RewardBench,X,61.260,a\nGenAI-Bench,X,49.41,a\n"
+        "benchmark,model,value,source,protocol,tie_rule\n"
+        "VideoGen-RewardBench,X,61.260,a,all pairs,none\nGenAI-Bench,X,49.41,a,all pairs,none\n"
     )
     (table,) = read_published(tmp_path)
-    assert [row["acc"] for row in table.of("videogen_rewardbench").rows] == ["61.260"]
+    assert [row["value"] for row in table.of("videogen_rewardbench").rows] == ["61.260"]
     assert read_published(tmp_path / "none") == []
-    (tmp_path / "q.csv").write_text("benchmark,model\na,b\n")
-    with pytest.raises(InputError, match="q.csv has no column 'source'"):
+
+
+@pytest.mark.parametrize("missing", ["benchmark", "model", "value", "source", "protocol", "tie_rule"])
+def test_a_published_number_needs_its_source_protocol_and_tie_rule(tmp_path: Path, missing: str) -> None:
+    names = ["benchmark", "model", "value", "source", "protocol", "tie_rule"]
+    path = tmp_path / "q.csv"
+    path.write_text(",".join(name for name in names if name != missing) + "\na,b,c,d,e\n")
+    with pytest.raises(InputError, match=f"q.csv has no column '{missing}'"):
         read_published(tmp_path)
+    path.write_text(",".join(names) + "\na,b,c,d,e,f\n" + ",".join("" if n == missing else "x" for n in names) + "\n")
+    with pytest.raises(InputError, match=f"q.csv, row 2: {missing} is empty"):
+        read_published(tmp_path)
+
+
+def test_the_tables_that_ship_are_whole() -> None:
+    from rewardbench.catalogue.published import published_folder
+
+    assert sum(len(table.rows) for table in read_published(published_folder())) > 50
 
 
 def test_what_all_numbers_of_a_source_share_is_said_once() -> None:

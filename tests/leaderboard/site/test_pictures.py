@@ -27,7 +27,7 @@ def shown(
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("pair_id,prompt,video_a,video_b,label_VQ\np,x,clip0.mp4,clip1.mp4,A\n")
     board = synthetic(3, labels=("VQ",)).benchmarks[0]
-    pair = ShownPair("p", "x", "A", "clip0.mp4", "clip1.mp4", 0.5)
+    pair = ShownPair("p", "x", "A", "clip0.mp4", "clip1.mp4", 0.5, 0.0)
     dimension = replace(board.dimensions[0], pairs=[pair])
     return replace(board, dimensions=[dimension], frames=str(pairs), sha256=read_pairs(pairs).sha256)
 
@@ -37,13 +37,23 @@ def test_each_shown_clip_becomes_a_picture_of_its_own_content(shown: Any, tmp_pa
     site.mkdir()
     pictures, why = write_frames(shown, site)
     assert why == ""
-    assert set(pictures) == {"clip0.mp4", "clip1.mp4"}
+    assert {pair: set(sides) for pair, sides in pictures.items()} == {"p": {"A", "B"}}
     levels = []
-    for name in ("clip0.mp4", "clip1.mp4"):
-        with Image.open(site / str(pictures[name]["file"])) as image:
-            assert image.size == (pictures[name]["width"], pictures[name]["height"])
+    for side in "AB":
+        with Image.open(site / str(pictures["p"][side]["file"])) as image:
+            assert image.size == (pictures["p"][side]["width"], pictures["p"][side]["height"])
             levels.append(image.convert("L").getpixel((3, 3)))
     assert levels == pytest.approx([20, 50], abs=3), "the two tiny clips are that bright"
+
+
+def test_what_a_bundle_calls_its_clips_decides_no_picture(shown: Any, tmp_path: Path) -> None:
+    """The names were exchanged, the pair stays what it is: side A is the benchmark's clip A."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (pair,) = shown.dimensions[0].pairs
+    renamed = replace(pair, clip_a="clip1.mp4", clip_b="elsewhere.mp4")
+    other = replace(shown, dimensions=[replace(shown.dimensions[0], pairs=[renamed])])
+    assert write_frames(other, tmp_path / "one") == write_frames(shown, tmp_path / "two")
 
 
 def test_a_second_time_the_files_have_the_same_names(shown: Any, tmp_path: Path) -> None:
@@ -75,5 +85,5 @@ def test_clips_that_are_gone_leave_a_page_without_them(shown: Any, tmp_path: Pat
     (tmp_path / "clip0.mp4").unlink()
     (tmp_path / "site").mkdir()
     pictures, why = write_frames(shown, tmp_path / "site")
-    assert set(pictures) <= {"clip1.mp4"}
+    assert set(pictures.get("p", {})) <= {"B"}
     assert (why == "") == bool(pictures)

@@ -15,7 +15,7 @@ const showDetails = (row) => {
       ["with ties, crossfit", numberWithInterval(row.with_ties)],
       ["with ties, oracle", numberWithInterval(row.oracle) && `${numberWithInterval(row.oracle)}, |margin| ≤ ${Number(row.oracle.tie_threshold?.toPrecision(6))}`],
       ["with ties, VideoAlign's function", known(row.videoalign) ? proportion(row.videoalign) : ""],
-      ["with ties, the model's own rule", numberWithInterval(row.native)],
+      ["with ties, the model's own rule", numberWithInterval(row.native) && [numberWithInterval(row.native), ruleNote(row)].filter(Boolean).join(", ")],
       ["with ties, a fixed threshold", numberWithInterval(row.fixed)],
       ["without ties", numberWithInterval(row.without_ties)],
       ["without ties, half credit", known(row.half_credit) ? proportion(row.half_credit) : ""],
@@ -26,6 +26,7 @@ const showDetails = (row) => {
     element("h3", {}, "The model"),
     listed([
       ["plugin", foreign(`${row.plugin} ${row.version}`)], ["score", foreign(row.score)],
+      ["range and rule for ties", row.as_stated ? "as stated in the bundle: no such card was at hand" : "as in the installed card"],
       ["training data", foreign(`${row.training_data}${row.training_data_note ? `: ${row.training_data_note}` : ""}`)],
       ["code licence", foreign(row.code_licence)], ["weights licence", foreign(row.weights_licence)],
       ["parameters", amount(row.parameters)], ["fingerprint", fingerprint && element("span", { class: "hash" }, fingerprint)],

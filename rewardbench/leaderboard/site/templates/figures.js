@@ -48,8 +48,10 @@ const drawForest = () => {
 };
 
 const costOf = (row) => (state.cost === "parameters" ? row.parameters : row.cost[state.cost]);
-const costText = { clips_per_s: speed, memory: bytes, parameters: amount };
-const costName = { clips_per_s: "clips per second (faster →)", memory: "memory of the largest process", parameters: "parameters" };
+const costText = { clips_per_s: speed, host_memory: bytes, gpu_memory: bytes, parameters: amount };
+const costName = {
+  clips_per_s: "clips per second (faster →)", host_memory: "host memory of the largest process", gpu_memory: "GPU memory", parameters: "parameters",
+};
 
 const drawScatter = () => {
   const place = document.getElementById("scatter");
@@ -89,8 +91,6 @@ const drawScatter = () => {
   place.replaceChildren(svg);
 };
 
-const sameModel = (row) => `${row.model}\0${row.plugin}\0${row.version}\0${row.submission}`;
-
 const drawRadar = () => {
   const place = document.getElementById("radar"), labels = benchmark.dimensions.slice(0, MOST_LABELS);
   if (labels.length < 3) return nothing(place, "Drawn where a benchmark has three labels or more.");
@@ -98,8 +98,7 @@ const drawRadar = () => {
   const models = chosen.length ? chosen : shownRows().slice(0, 3);
   const series = models.map((model) => ({
     name: model.model,
-    values: labels.map((one) => withTies(one.rows.find((row) => sameModel(row) === sameModel(model)) ?? model, "crossfit")).map((accuracy, k) =>
-      labels[k].rows.some((row) => sameModel(row) === sameModel(model)) ? accuracy.value : null),
+    values: labels.map((one) => one.rows.find((row) => row.key === model.key)?.with_ties.value ?? null),
   }));
   if (!series.length) return nothing(place, "No model is shown.");
   const width = widthOf(place, 520), cx = width / 2, radius = Math.min(125, width / 2 - 96), cy = radius + 34;

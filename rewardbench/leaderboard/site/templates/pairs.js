@@ -12,8 +12,8 @@ const drawPairFilter = () => {
   select.value = rows.some((row) => row.key === state.pairs) ? state.pairs : "";
 };
 
-const clipFigure = (side, clip, human) => {
-  const picture = data.pictures[clip], figure = element("figure", { class: human === side ? "preferred" : null });
+const clipFigure = (pair, side, clip) => {
+  const picture = data.pictures[pair.pair_id]?.[side], human = pair.human, figure = element("figure", { class: human === side ? "preferred" : null });
   if (picture) figure.append(element("img", { src: picture.file, width: picture.width, height: picture.height, loading: "lazy", alt: `Frames of clip ${side}` }));
   figure.append(element("figcaption", {}, element("b", {}, side), " ", clip.endsWith(`#${side}`) ? "" : foreign(clip), human === side ? " – preferred" : ""));
   return figure;
@@ -21,13 +21,13 @@ const clipFigure = (side, clip, human) => {
 
 const pairArticle = (pair, place, rows) => {
   const answers = rows.slice(0, MOST_ANSWERS).map((row) => element("li", {}, chip(row.said[place]), " ", foreign(displayed(row)),
-    row.said[place] !== "-" ? element("span", { class: "small" }, ` surer than on ${row.sure[place]} % of its pairs`) : ""));
+    "AB".includes(row.said[place]) ? element("span", { class: "small" }, ` surer than on ${row.sure[place]} % of its pairs`) : ""));
   return element("article", { "aria-label": `Pair ${pair.pair_id}` },
     element("p", { class: "prompt" }, foreign(pair.prompt || "(no prompt)")),
     element("p", { class: "verdict" }, element("span", {}, benchmark.labels_by === "people" ? "people: " : "answer: ", chip(pair.human)),
-      element("span", {}, `${Math.round(100 * pair.wrong)} % of models answered otherwise`), element("span", { class: "small" }, "pair ", foreign(pair.pair_id))),
+      element("span", {}, `${Math.round(100 * pair.wrong)} % of models answered otherwise${pair.silent ? `, ${Math.round(100 * pair.silent)} % not at all` : ""}`), element("span", { class: "small" }, "pair ", foreign(pair.pair_id))),
     element("ul", { class: "answers" }, ...answers),
-    element("div", { class: "clips" }, clipFigure("A", pair.clip_a, pair.human), clipFigure("B", pair.clip_b, pair.human)));
+    element("div", { class: "clips" }, clipFigure(pair, "A", pair.clip_a), clipFigure(pair, "B", pair.clip_b)));
 };
 
 const drawPairs = () => {

@@ -3,7 +3,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const benchmark = data.benchmark;
 const byLabel = new Map(benchmark.dimensions.map((dimension) => [dimension.label, dimension]));
 const RULES = ["crossfit", "oracle", "videoalign", "native"];
-const COSTS = ["clips_per_s", "memory", "parameters"];
+const COSTS = ["clips_per_s", "host_memory", "gpu_memory", "parameters"];
 const TRAINING = ["", "clean", "overlaps", "unknown"];
 const FIRST = () => ({
   label: benchmark.dimensions[0].label, find: "", training: "", rule: "crossfit", sort: "rank", down: false,
@@ -32,7 +32,7 @@ const readFragment = () => {
   found.training = oneOf("t", TRAINING, "");
   found.rule = oneOf("rule", RULES, "crossfit");
   const sort = parts.get("sort") ?? "";
-  if (COLUMNS.some((column) => column.key === sort.replace(/^-/, ""))) {
+  if (COLUMNS.some((column) => column.of && column.key === sort.replace(/^-/, ""))) {
     found.sort = sort.replace(/^-/, "");
     found.down = sort.startsWith("-");
   }
@@ -52,6 +52,7 @@ const withTies = (row, rule = state.rule) => {
   if (rule === "native") return row.native ?? { value: null, ci95: null };
   return row.with_ties;
 };
+const ruleNote = (row) => (row.native && row.as_stated ? "threshold as stated" : "");
 const againstFloor = (accuracy, floor) => {
   if (!accuracy.ci95 || !known(floor)) return "";
   return accuracy.ci95[0] > floor ? "above" : accuracy.ci95[1] < floor ? "below" : "";

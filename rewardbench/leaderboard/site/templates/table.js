@@ -10,10 +10,11 @@ const COLUMNS = [
   { key: "without_ties", name: "Without ties", of: (row) => row.without_ties.value, number: true },
   { key: "coverage", name: "Coverage", of: (row) => row.coverage, number: true },
   { key: "clips_per_s", name: "Clips/s", of: (row) => row.cost.clips_per_s, number: true },
-  { key: "memory", name: "Memory", of: (row) => row.cost.memory, number: true },
+  { key: "host_memory", name: "Host mem.", of: (row) => row.cost.host_memory, number: true },
+  { key: "gpu_memory", name: "GPU mem.", of: (row) => row.cost.gpu_memory, number: true },
   { key: "parameters", name: "Parameters", of: (row) => row.parameters, number: true },
   { key: "licence", name: "Weights", of: (row) => row.weights_licence.toLowerCase() },
-  { key: "training", name: "Training data", of: (row) => row.training_data },
+  { key: "training", name: "Training", of: (row) => row.training_data },
 ];
 const made = new Map();
 
@@ -36,11 +37,12 @@ const rowElement = (row, floor) => {
     element("td", {}, box),
     element("td", { class: "num rank" }, element("b", {}, rank ? String(rank.rank) : UNDEFINED), spread ? element("span", { class: "ci95" }, spread) : null),
     element("th", { scope: "row" }, open, element("span", { class: "scorer" }, row.kind === "model" ? `version ${row.version}` : row.kind === "judge" ? `judge, version ${row.version}` : "recorded scores")),
-    numberCell(proportion(ties.value), interval(ties.ci95), againstFloor(ties, floor)),
+    numberCell(proportion(ties.value), [interval(ties.ci95), state.rule === "native" ? ruleNote(row) : ""].filter(Boolean).join(", "), againstFloor(ties, floor)),
     numberCell(proportion(row.without_ties.value), interval(row.without_ties.ci95)),
     numberCell(percent(row.coverage), row.n_abstained ? `${whole(row.n_abstained)} open` : ""),
     numberCell(speed(row.cost.clips_per_s), row.cost.device ?? ""),
-    numberCell(bytes(row.cost.memory)),
+    numberCell(bytes(row.cost.host_memory)),
+    numberCell(bytes(row.cost.gpu_memory)),
     numberCell(amount(row.parameters)),
     element("td", {}, foreign(row.weights_licence)),
     element("td", {}, element("span", { class: `tag ${row.training_data}` }, row.training_data)),
@@ -109,5 +111,5 @@ const drawTable = () => {
   }
   document.getElementById("count").textContent = rows.length === all ? `${whole(all)} ${all === 1 ? "model" : "models"}` : `${whole(rows.length)} of ${whole(all)} models`;
   document.getElementById("label-facts").textContent =
-    `${whole(from.n_pairs)} pairs, ${whole(from.cluster_sizes.length)} ${benchmark.cluster}s, human ties ${proportion(from.tie_rate)}, majority floor ${proportion(from.floor)}`;
+    `${whole(from.n_pairs)} pairs, ${whole(from.cluster_sizes.length)} ${benchmark.cluster}s, ${benchmark.labels_by === "people" ? "human " : ""}ties ${proportion(from.tie_rate)}, majority floor ${proportion(from.floor)}`;
 };
