@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rewardbench.errors import CheckFailed
 from rewardbench.leaderboard.disagreement import SAID, said, shown_pairs, sureness
+from rewardbench.leaderboard.known import KnownBenchmark
 from rewardbench.leaderboard.recomputing import Recomputed
 from rewardbench.leaderboard.verification import DRAWS, SEED, Verification
 from rewardbench.metrics.accuracy import label_shares
@@ -114,7 +115,11 @@ class ShownPair:
 
 @dataclass(frozen=True)
 class Dimension:
-    """One label. ``cluster_sizes`` and ``cluster_decided`` count all its pairs and those that people decided."""
+    """One label. ``cluster_sizes`` and ``cluster_decided`` count all its pairs and those that people decided.
+
+    ``raters`` is what one rater scores on it (:class:`rewardbench.results.RaterRecord`), None where raters are not told
+    apart. It is the benchmark's, from whoever admitted it; no bundle has a say.
+    """
 
     label: str
     n_pairs: int
@@ -124,6 +129,7 @@ class Dimension:
     cluster_decided: list[int]
     rows: list[BoardRow]
     pairs: list[ShownPair]
+    raters: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -208,10 +214,19 @@ def _benchmark(verified: Sequence[Verification]) -> BenchmarkBoard:
         cluster=known.cluster,
         n_pairs=known.n_pairs,
         n_clips=known.n_clips,
-        dimensions=[_dimension(label, found, ordered) for label, found in rows.items() if found],
+        dimensions=[
+            replace(_dimension(label, found, ordered), raters=_raters(known, label))
+            for label, found in rows.items()
+            if found
+        ],
         submissions=[_submission(one) for one in ordered],
         frames=known.frames,
     )
+
+
+def _raters(known: KnownBenchmark, label: str) -> dict[str, Any] | None:
+    found = known.labels[label].raters
+    return None if found is None else found.model_dump()
 
 
 def _dimension(label: str, rows: Sequence[tuple[int, Recomputed]], bundles: Sequence[Verification]) -> Dimension:

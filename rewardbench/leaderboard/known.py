@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rewardbench.errors import InputError
 from rewardbench.leaderboard.archive import read_json
+from rewardbench.results import RaterRecord
 from rewardbench.schemas import schema_fault
 
 if TYPE_CHECKING:
@@ -28,12 +29,16 @@ FILE_NAME = "benchmarks.json"
 
 
 class KnownLabel(BaseModel):
-    """One label: how many pairs have it, and :func:`labels_digest` and :func:`clips_digest` of them."""
+    """One label: how many pairs have it, and :func:`labels_digest` and :func:`clips_digest` of them.
+
+    ``raters`` is what one rater scores on it, where the benchmark tells its raters apart.
+    """
 
     model_config = ConfigDict(extra="forbid")
     n: int
     sha256: str
     clips_sha256: str
+    raters: RaterRecord | None = None
 
 
 class KnownBenchmark(BaseModel):
@@ -105,11 +110,13 @@ def fingerprint(
         InputError: if it cannot be loaded, or has no such label or column.
     """
     from rewardbench.benchmark import load_benchmark
+    from rewardbench.catalogue.raters import rater_records
     from rewardbench.evaluation import cluster_column, clusters_of
 
     benchmark = load_benchmark(name_or_path, labels=labels, label_format=label_format)
     column = cluster_column(benchmark, cluster)
     clusters = clusters_of(benchmark, column, [])
+    raters = rater_records(benchmark.name, benchmark.source) if Path(benchmark.source).is_dir() else {}
     return KnownBenchmark(
         name=benchmark.name,
         version=benchmark.version,
@@ -118,7 +125,10 @@ def fingerprint(
         n_clips=len(benchmark.clips),
         cluster=column,
         labels_by=benchmark.labels_by,
-        labels={label: label_fingerprint(benchmark, label, clusters) for label in benchmark.labels},
+        labels={
+            label: label_fingerprint(benchmark, label, clusters).model_copy(update={"raters": raters.get(label)})
+            for label in benchmark.labels
+        },
         licence=licence,
         citation=citation,
         frames=name_or_path if frames else "",

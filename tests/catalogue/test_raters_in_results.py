@@ -12,6 +12,11 @@ import pytest
 from rich.console import Console
 
 from rewardbench.catalogue.folders import remember_folder
+from rewardbench.leaderboard.board import make_board
+from rewardbench.leaderboard.known import admit, fingerprint, known_benchmarks
+from rewardbench.leaderboard.site.tables import board_csv
+from rewardbench.leaderboard.submission import make_bundle
+from rewardbench.leaderboard.verification import verify_bundles
 from rewardbench.report import print_table
 from rewardbench.results import RaterRecord, Result, read_result
 from rewardbench.runs import RunSettings, rebuild_report, run_benchmark
@@ -46,14 +51,16 @@ def brute_force(rows: list[dict[str, str]], label: str) -> tuple[float, float, f
     return tuple(np.mean(found, axis=0).tolist())  # type: ignore[return-value]
 
 
-def run_fetv(folder: Path, rows: list[dict[str, str]], out: Path, limit: int | None = None) -> Result:
+def run_fetv(
+    folder: Path, rows: list[dict[str, str]], out: Path, limit: int | None = None, bootstrap: int = 0
+) -> Result:
     """A table of scores (each clip's number in the table) on the FETV ratings of ``folder``."""
     remember_folder("fetv", folder)
     scores = out.with_suffix(".csv")
     lines = [f"{row['system']}/{int(row['prompt_id']):04d}.mp4,{i % 17}" for i, row in enumerate(rows)]
     scores.write_text("video,mine\n" + "\n".join(lines) + "\n", encoding="utf-8")
     settings = RunSettings(
-        ("scores",), ("fetv",), (("alignment", "mine"),), scores=scores, out=out, bootstrap=0, limit=limit
+        ("scores",), ("fetv",), (("alignment", "mine"),), scores=scores, out=out, bootstrap=bootstrap, limit=limit
     )
     return run_benchmark(settings)[0].result
 
@@ -105,6 +112,22 @@ def test_the_page_and_the_terminal_show_it(rated: tuple[Path, list[dict[str, str
     assert [number in table for number in (with_ties, half, strict)] == [True] * 3
     assert "no ceiling" in page
     assert f"one rater alignment: w/ ties {with_ties}, w/o ties, half credit {half} (3 raters, n 48)" in printed(result)
+
+
+def test_a_board_shows_it_from_the_ratings_of_who_admitted_the_benchmark(
+    rated: tuple[Path, list[dict[str, str]]], tmp_path: Path
+) -> None:
+    folder, rows = rated
+    result = run_fetv(folder, rows, tmp_path / "run", bootstrap=1000)
+    admit(tmp_path / "board", fingerprint("fetv"))
+    bundle = tmp_path / "run.zip"
+    bundle.write_bytes(make_bundle(tmp_path / "run"))
+    board = make_board(verify_bundles([bundle], known_benchmarks(tmp_path / "board")))
+    (dimension,) = board.benchmarks[0].dimensions
+    assert dimension.raters == result.raters["alignment"].model_dump()
+    with_ties, half, _ = brute_force(rows, "alignment")
+    (line,) = csv.DictReader(io.StringIO(board_csv(board)))
+    assert (float(line["rater_with_ties"]), float(line["rater_half_credit"])) == pytest.approx((with_ties, half))
 
 
 def test_a_part_of_the_pairs_and_a_benchmark_without_raters_have_none(

@@ -32,7 +32,16 @@ COLUMNS = (
     *("with_ties_crossfit", "with_ties_crossfit_low", "with_ties_crossfit_high"),
     *("with_ties_oracle", "with_ties_oracle_low", "with_ties_oracle_high", "oracle_tie_threshold"),
     *("with_ties_videoalign", "with_ties_native", "without_ties", "without_ties_low", "without_ties_high"),
-    *("half_credit", "kendall_tau_b", "clips_per_s", "host_memory_bytes", "gpu_memory_bytes", "device"),
+    *(
+        "half_credit",
+        "kendall_tau_b",
+        "rater_with_ties",
+        "rater_half_credit",
+        "clips_per_s",
+        "host_memory_bytes",
+        "gpu_memory_bytes",
+        "device",
+    ),
     *("parameters", "code_licence", "weights_licence", "training_data", "as_stated", "bundle", "bundle_sha256"),
 )
 NEEDED = ("benchmark", "model", "value", "source", "protocol", "tie_rule")
@@ -103,6 +112,7 @@ def board_csv(board: Board) -> str:
                 rank = row.rank
                 bundle = benchmark.submissions[row.submission]
                 native = row.native.value if row.native else None
+                rater = dimension.raters or {}
                 cells = [
                     *(benchmark.name, benchmark.version, dimension.label),
                     *((rank.rank, rank.low, rank.high) if rank else (None, None, None)),
@@ -111,6 +121,8 @@ def board_csv(board: Board) -> str:
                     *(row.oracle.tie_threshold, row.videoalign, native, *_cells(row.without_ties), row.half_credit),
                     *(
                         row.kendall_tau_b,
+                        rater.get("with_ties"),
+                        rater.get("half_credit"),
                         row.cost.clips_per_s,
                         row.cost.host_memory,
                         row.cost.gpu_memory,

@@ -17,6 +17,8 @@ browser = runpy.run_path(str(Path(__file__).parents[2] / "report" / "conftest.py
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\u202e\u0000{{7*7}}javascript:alert(3)"
 LABELS = ("VQ", "MQ", "TA", "a_label_that_is_much_longer_than_a_phone_is_wide_without_any_space_in_it")
 
+RATERS = {"n": 90, "n_raters": 3, "with_ties": 0.5378, "half_credit": 0.6231, "without_ties": 0.5448, "alpha": 0.3}
+
 
 def make_board(n_rows: int = 12, n_clusters: int = 20, labels: tuple[str, ...] = LABELS, seed: int = 0) -> Any:
     """A board with drawn answers; one model bears a hostile name, one has no rank and no numbers."""
@@ -87,7 +89,7 @@ def make_board(n_rows: int = 12, n_clusters: int = 20, labels: tuple[str, ...] =
             )
             for k, human in enumerate("AB=")
         ]
-        dimensions.append(b.Dimension(label, sum(sizes), 0.25, 0.4, sizes, decided, rows, pairs))
+        dimensions.append(b.Dimension(label, sum(sizes), 0.25, 0.4, sizes, decided, rows, pairs, RATERS))
     submission = b.Submission(
         file="votes--x.zip",
         sha256="a" * 64,

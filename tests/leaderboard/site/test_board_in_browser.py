@@ -137,6 +137,12 @@ def test_words_and_training_data_filter_and_the_count_is_said(browser: Any, site
     assert browser.evaluate("document.getElementById('count').textContent") == "12 models"
 
 
+def test_what_one_rater_scores_stands_above_the_table(browser: Any, site: Path) -> None:
+    show(browser, site / "votes.html")
+    facts = browser.evaluate("document.getElementById('label-facts').textContent")
+    assert "one of 3 raters against the others: with ties .5378, half credit for ties .6231" in facts
+
+
 def test_the_published_rule_and_the_oracle_are_one_click_away(browser: Any, site: Path) -> None:
     show(browser, site / "votes.html")
     assert browser.evaluate("document.getElementById('rule').value") == "crossfit"

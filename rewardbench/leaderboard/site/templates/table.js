@@ -18,6 +18,11 @@ const COLUMNS = [
 ];
 const made = new Map();
 
+// One rater against the others, as if a model: what the numbers below can be held against.
+const raters = (found) => found
+  ? `; one of ${whole(found.n_raters)} raters against the others: with ties ${proportion(found.with_ties)}, half credit for ties ${proportion(found.half_credit)}`
+  : "";
+
 const numberCell = (text, below, mark) => {
   const cell = element("td", { class: `num ${mark ?? ""}` }, text);
   if (mark) cell.append(element("span", { class: "mark", "aria-label": `${mark} the floor`, role: "img" }, mark === "above" ? "▲" : "▼"));
@@ -111,5 +116,5 @@ const drawTable = () => {
   }
   document.getElementById("count").textContent = rows.length === all ? `${whole(all)} ${all === 1 ? "model" : "models"}` : `${whole(rows.length)} of ${whole(all)} models`;
   document.getElementById("label-facts").textContent =
-    `${whole(from.n_pairs)} pairs, ${whole(from.cluster_sizes.length)} ${benchmark.cluster}s, ${benchmark.labels_by === "people" ? "human " : ""}ties ${proportion(from.tie_rate)}, majority floor ${proportion(from.floor)}`;
+    `${whole(from.n_pairs)} pairs, ${whole(from.cluster_sizes.length)} ${benchmark.cluster}s, ${benchmark.labels_by === "people" ? "human " : ""}ties ${proportion(from.tie_rate)}, majority floor ${proportion(from.floor)}${raters(from.raters)}`;
 };
