@@ -207,8 +207,9 @@ def real_clips(work: Path) -> Path:
 
 
 SHARED = (
-    *("prompts", "round-1/base", "round-1/base.csv", "round-1/scores.csv"),
-    *("evaluate/base", "evaluate/base.csv", "evaluate/base-scores.csv", "evaluate/base-scores-drawn-rules.csv"),
+    *("prompts", "round-1/base", "round-1/base.csv", "round-1/scores.judge.json", "round-1/scores.csv"),
+    *("evaluate/base", "evaluate/base.csv", "evaluate/base-scores.judge.json", "evaluate/base-scores.csv"),
+    *("evaluate/base-scores-drawn-rules.judge.json", "evaluate/base-scores-drawn-rules.csv"),
 )
 
 

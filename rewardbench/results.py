@@ -11,10 +11,9 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from rewardbench.errors import InputError
-from rewardbench.schemas import schema_fault
+from rewardbench.schemas import read_record
 
 SCHEMA: Literal["rewardbench.result/1"] = "rewardbench.result/1"
 
@@ -273,22 +272,8 @@ def read_result(path: Path) -> Result:
     Raises:
         InputError: if the file is missing, is not JSON, or does not follow a known schema.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; name a result.json or the folder of a finished run") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not a readable JSON file: {error}") from None
-    found = data.get("schema") if isinstance(data, dict) else None
-    fault = schema_fault(found, SCHEMA, path, remedy="run the benchmark again")
-    if fault is not None:
-        raise InputError(fault)
-    try:
-        return Result.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path} does not follow {SCHEMA}: {where}: {first['msg']}") from None
+    missing = f"{path} does not exist; name a result.json or the folder of a finished run"
+    return read_record(path, Result, SCHEMA, missing=missing, remedy="run the benchmark again")
 
 
 def json_schema() -> dict[str, Any]:

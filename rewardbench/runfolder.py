@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 import rewardbench
 from rewardbench.environments import packages_of, recipe_of
 from rewardbench.errors import InputError
 from rewardbench.locks import try_lock
 from rewardbench.results import BenchmarkRecord, CostRecord, DimensionRecord, PluginRecord, Provenance, RaterRecord
-from rewardbench.schemas import schema_fault
+from rewardbench.schemas import read_record
 from rewardbench.scoring.plan import Job
 from rewardbench_plugin.clip import FrameSpec
 
@@ -139,27 +139,8 @@ def read_run(folder: Path) -> RunRecord:
     Raises:
         InputError: if the folder holds no finished run, or one of an older, newer or foreign schema.
     """
-    path = folder / RUN_FILE
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        fault = schema_fault(
-            data.get("schema") if isinstance(data, dict) else None, SCHEMA, path, remedy="run the benchmark again"
-        )
-        if fault is not None:
-            raise InputError(fault)
-        return RunRecord.model_validate(data)
-    except FileNotFoundError:
-        raise InputError(
-            f"{folder} holds no finished run (no {RUN_FILE}); run the same command again to finish it"
-        ) from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror})") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path} does not follow {SCHEMA}: {where}: {first['msg']}") from None
-    except (ValueError, RecursionError):
-        raise InputError(f"{path} is damaged, it is no JSON; run the same command again to write it anew") from None
+    missing = f"{folder} holds no finished run (no {RUN_FILE}); run the same command again to finish it"
+    return read_record(folder / RUN_FILE, RunRecord, SCHEMA, missing=missing, remedy="run the benchmark again")
 
 
 def plugin_record(job: Job) -> PluginRecord:

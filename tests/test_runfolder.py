@@ -67,7 +67,7 @@ def test_a_damaged_record_is_one_plain_sentence(tmp_path: Path, content: bytes) 
     with pytest.raises(InputError) as refused:
         read_run(tmp_path)
     place = tmp_path / RUN_FILE
-    assert str(refused.value) == f"{place} is damaged, it is no JSON; run the same command again to write it anew"
+    assert str(refused.value) == f"{place} is not a readable JSON file; run the benchmark again"
 
 
 def test_a_list_is_of_no_schema(tmp_path: Path) -> None:

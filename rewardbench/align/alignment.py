@@ -349,7 +349,7 @@ class Alignment:
 
     def _look_identity(self, step: int) -> dict[str, object]:
         """What the clips of a look depend on, beside generator, prompts and sampling."""
-        return {"step": step, "recipe": self.recipe.identity() if step else None}
+        return {"step": step, "recipe": self.recipe.as_dict() if step else None}
 
     def base_look(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """The generator before it learned: adapters off, or loaded anew (with the LoRA that the run started from)."""

@@ -24,7 +24,7 @@ def run_identity(s: AlignSettings, family: VideoFamily, sampling: SamplingSettin
         InputError: a file that is named cannot be read.
     """
     return {
-        "recipe": s.recipe.identity(),
+        "recipe": s.recipe.as_dict(),
         "judge": {
             "plugin": s.judge.plugin,
             "mix": dict(s.judge.mix),

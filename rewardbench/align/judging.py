@@ -159,7 +159,7 @@ def score_samples(
             scores were written.
     """
     wanted = tuple(dimensions or facts_of(judge).dimensions)
-    if path.exists():
+    if path.exists() and _judge_file(path).exists():  # else nobody knows whose scores they are
         _check_judge(path, judge)
         return _read(path, samples, wanted)
     clips = [Clip(s.clip_id, s.video, s.prompt.text, s.prompt.image, {"name": s.clip_id}) for s in samples]
@@ -191,8 +191,6 @@ def _judge_file(scores: Path) -> Path:
 
 
 def _check_judge(path: Path, judge: Judge) -> None:
-    if not _judge_file(path).exists():  # of a version that did not write it
-        return
     before, now = json.loads(_judge_file(path).read_text(encoding="utf-8")), judge_record(judge)
     if before["fingerprint"] != now["fingerprint"]:
         versions = f"{before['version']}, now {now['version']}"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from rewardbench.align.engines import PRECISIONS
 from rewardbench.align.recipe import Recipe
 
 
@@ -61,8 +62,7 @@ def arithmetic_bound(recipe: Recipe, first: float, later: float, device: torch.d
     units += 1.0 if recipe.tuning == "lora" else 2.0
     units += {"none": 0.0, "full": 1.0, "selective": 0.6}[recipe.checkpointing] + float(recipe.low_memory)
     forwards = 1.0 + units * later / first
-    dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[recipe.precision]
-    peak = peak_flops(device, dtype)
+    peak = peak_flops(device, PRECISIONS.get(recipe.precision, torch.float32))
     return {
         "forward_flops": first,
         "forwards_per_step": forwards,

@@ -182,12 +182,6 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
-    def identity(self) -> dict[str, Any]:
-        """What a folder remembers a run by: settings that came later are left out where they change nothing, so that
-        folders of versions without them stay theirs."""
-        found = self.as_dict()
-        return found if self.lora_from else {name: value for name, value in found.items() if name != "lora_from"}
-
 
 def check_recipe(recipe: Recipe) -> None:
     """Refuse what cannot be meant.

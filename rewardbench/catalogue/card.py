@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from rewardbench.errors import InputError
+from rewardbench.schemas import first_fault
 
 CARD_FILE = "card.yaml"
 FILES_FILE = "files.csv"
@@ -214,7 +215,7 @@ def read_card(folder: Path) -> BenchmarkCard:
     try:
         return BenchmarkCard.model_validate({**facts, "files": files})
     except ValidationError as error:
-        raise InputError(f"{path}: {_first(error)}") from None
+        raise InputError(f"{path}: {first_fault(error)}") from None
 
 
 def _read_files(path: Path) -> list[Mapping[str, Any]]:
@@ -227,12 +228,6 @@ def _read_files(path: Path) -> list[Mapping[str, Any]]:
             return [{**row, "bytes": row["bytes"] or 0} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {' '.join(str(first['msg']).split())}"
 
 
 def find_card(name: str) -> BenchmarkCard | None:

@@ -44,9 +44,10 @@ def compare(
     debug: options.DebugOption = False,
 ) -> int:
     """Compare models that answered the same pairs: difference, interval, p value, effect size, prompts needed."""
-    from rewardbench.comparing.comparison import DEFAULT_GENERATOR_COLUMNS, RULES, compare_runs
+    from rewardbench.comparing.comparison import RULES, compare_runs
+    from rewardbench.evaluation import GENERATOR_COLUMNS
 
-    columns: tuple[str, str] | None = DEFAULT_GENERATOR_COLUMNS if generators else None
+    columns: tuple[str, str] | None = GENERATOR_COLUMNS if generators else None
     if generator_columns is not None:
         parts = [part.strip() for part in generator_columns.split(",")]
         if len(parts) != 2 or not all(parts):

@@ -44,7 +44,6 @@ from rewardbench.metrics.ties import sort_margins
 from rewardbench.registry import nearest
 
 RULES = ("crossfit", "without-ties")
-DEFAULT_GENERATOR_COLUMNS = ("model_a", "model_b")
 FEW_CLUSTERS, FEW_GENERATORS = 10, 6
 
 

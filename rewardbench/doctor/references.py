@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rewardbench.errors import InputError
+from rewardbench.schemas import first_fault
 
 FILE = "doctor.json"
 TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 2e-2}
@@ -50,9 +51,7 @@ def read_references(path: Path) -> list[Reference]:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path} is not a file of reference scores: {where}: {first['msg']}") from None
+        raise InputError(f"{path} is not a file of reference scores: {first_fault(error)}") from None
     except ValueError as error:
         raise InputError(f"{path} is not a file of reference scores: {error}") from None
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rewardbench.errors import InputError
 from rewardbench.leaderboard.archive import read_json
 from rewardbench.results import RaterRecord
-from rewardbench.schemas import schema_fault
+from rewardbench.schemas import first_fault, schema_fault
 
 if TYPE_CHECKING:
     from rewardbench.benchmark import Benchmark
@@ -175,8 +175,6 @@ def _read(path: Path) -> list[KnownBenchmark]:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror})") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path} does not follow {SCHEMA}: {where}: {first['msg']}") from None
+        raise InputError(f"{path} does not follow {SCHEMA}: {first_fault(error)}") from None
     except ValueError as error:
         raise InputError(str(error)) from None

@@ -29,6 +29,7 @@ from rewardbench.leaderboard.bundle import (
 )
 from rewardbench.results import PluginRecord, Result, read_result
 from rewardbench.runfolder import RunRecord, read_run
+from rewardbench.schemas import first_fault
 
 FACTS = ("name", "parameters", "code_licence", "weights_licence", "training_data", "training_data_note", "citation")
 _ABSOLUTE = re.compile(r"(?:file:/*|(?<![\w./:\\])(?:~|[A-Za-z]:)?(?=[/\\]))(?:[/\\]*[^\s/\\'\"]+[/\\])+([^\s/\\'\"]*)")
@@ -88,9 +89,7 @@ def _manifest(record: RunRecord, models: list[ModelFacts], submitted_by: str, fi
         )
         return Manifest(models=models, evaluation=evaluation, submitted_by=submitted_by, files=files)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"the run does not fit into a bundle: {where}: {first['msg'].lower()}") from None
+        raise InputError(f"the run does not fit into a bundle: {first_fault(error)}") from None
 
 
 def bundle_name(run: Path, content: bytes) -> str:
@@ -203,9 +202,7 @@ def _models(
                     )
                 )
             except ValidationError as error:
-                first = error.errors()[0]
-                where = ".".join(str(part) for part in first["loc"])
-                raise InputError(f"--facts: {where} of {name!r} cannot be so: {first['msg'].lower()}") from None
+                raise InputError(f"--facts: {name!r}: {first_fault(error)}") from None
             named.add(name)
     for name in facts:
         if name not in named:

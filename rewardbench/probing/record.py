@@ -10,11 +10,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from rewardbench.errors import InputError
 from rewardbench.results import FailureRecord, Interval, Number, PluginCost, PluginRecord, Provenance
-from rewardbench.schemas import schema_fault
+from rewardbench.schemas import read_record
 
 SCHEMA: Literal["rewardbench.probe/1"] = "rewardbench.probe/1"
 Expected = Literal["fall", "still", "move"]
@@ -170,22 +169,8 @@ def read_probe(path: Path) -> ProbeRecord:
     Raises:
         InputError: if the file is missing, is not JSON, or does not follow the schema.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; name the probe.json of a finished probe") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not a readable JSON file: {error}") from None
-    found = data.get("schema") if isinstance(data, dict) else None
-    fault = schema_fault(found, SCHEMA, path, remedy="probe again")
-    if fault is not None:
-        raise InputError(fault)
-    try:
-        return ProbeRecord.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path} does not follow {SCHEMA}: {where}: {first['msg']}") from None
+    missing = f"{path} does not exist; name the probe.json of a finished probe"
+    return read_record(path, ProbeRecord, SCHEMA, missing=missing, remedy="probe again")
 
 
 def json_schema() -> dict[str, Any]:

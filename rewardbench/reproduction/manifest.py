@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from rewardbench.errors import InputError
 from rewardbench.registry import nearest
+from rewardbench.schemas import first_fault
 
 FOLDER = Path(__file__).parent / "manifests"
 
@@ -102,9 +103,7 @@ def read_manifest(path: Path) -> Manifest:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: {where}: {' '.join(str(first['msg']).split())}") from None
+        raise InputError(f"{path}: {first_fault(error)}") from None
     if found.id != path.stem:
         raise InputError(f"{path} describes {found.id!r}; a manifest's file has the name of its row")
     return found

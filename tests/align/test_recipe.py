@@ -78,8 +78,3 @@ def test_every_setting_is_described() -> None:
     text = " ".join((Recipe.__doc__ or "").split())
     for f in dataclasses.fields(Recipe):
         assert f.name in text, f.name
-
-
-def test_a_folder_of_a_version_without_lora_from_stays_the_same_run_s() -> None:
-    assert Recipe().identity().keys() == Recipe().as_dict().keys() - {"lora_from"}
-    assert Recipe(lora_from=1).identity() == Recipe(lora_from=1).as_dict()

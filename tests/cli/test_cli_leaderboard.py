@@ -173,7 +173,7 @@ def test_wrong_words_are_one_sentence(scores_run: Path, tmp_path: Path, capsys: 
     assert "--submitted-by has 600 characters" in refused([*words, "--submitted-by", "x" * 600], capsys)
     (tmp_path / "facts.json").write_text('{"good": {"training_data_note": 5}}')
     facts = ["--facts", str(tmp_path / "facts.json")]
-    assert "--facts: note of 'good' cannot be so" in refused([*words, *facts], capsys)
+    assert "--facts: 'good': note: " in refused([*words, *facts], capsys)
     (tmp_path / "facts.json").write_text("{")
     assert "facts.json cannot be read as JSON" in refused([*words, *facts], capsys)
     assert not (tmp_path / "a.zip").exists()

@@ -60,7 +60,7 @@ def test_facts_about_nobody_or_of_no_kind_are_refused(scores_run: Path, tmp_path
         make_bundle(scores_run, facts={"good": {"size": 1}})
     with pytest.raises(InputError, match="training_data of good is clean, overlaps or unknown"):
         make_bundle(scores_run, facts={"good": {"training_data": "mine"}})
-    with pytest.raises(InputError, match="parameters of 'good' cannot be so"):
+    with pytest.raises(InputError, match="'good': parameters: "):
         make_bundle(scores_run, facts={"good": {"parameters": -1}})
     (tmp_path / "facts.json").write_text("[1]")
     with pytest.raises(InputError, match="not an object of objects"):
@@ -72,10 +72,10 @@ def test_facts_about_nobody_or_of_no_kind_are_refused(scores_run: Path, tmp_path
 @pytest.mark.parametrize(
     ("facts", "sentence"),
     [
-        ({"training_data_note": 5}, "--facts: note of 'good' cannot be so: input should be a valid string"),
+        ({"training_data_note": 5}, "--facts: 'good': note: Input should be a valid string"),
         ({"training_data": ["clean"]}, "training_data of good is clean, overlaps or unknown"),
-        ({"name": ""}, "name of 'good' cannot be so"),
-        ({"citation": "x" * 9000}, "citation of 'good' cannot be so"),
+        ({"name": ""}, "'good': name: "),
+        ({"citation": "x" * 9000}, "'good': citation: "),
     ],
 )
 def test_facts_of_another_type_are_one_sentence(scores_run: Path, facts: dict[str, object], sentence: str) -> None:
