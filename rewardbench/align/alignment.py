@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from rewardbench.align.engines import engine_name, is_sharded, make_accelerator,
 from rewardbench.align.families import family_name
 from rewardbench.align.generator import device_of, load_generator
 from rewardbench.align.identity import digest_of_prompts, run_identity
-from rewardbench.align.judging import Judge, JudgeFacts, facts_of, reward_of, score_samples
+from rewardbench.align.judging import Judge, JudgeFacts, facts_of, read_scores, reward_of, score_samples
 from rewardbench.align.latent_cache import LatentCache
 from rewardbench.align.memory import available_to, check_fits, estimate
 from rewardbench.align.objective import pair_weights, strength
@@ -51,7 +51,7 @@ from rewardbench.align.processes import from_main, on_all, on_main
 from rewardbench.align.prompts import Prompt, check_images, draw_clips
 from rewardbench.align.recipe import Recipe
 from rewardbench.align.record import write_result
-from rewardbench.align.run_prompts import keep_prompts, kept_prompts
+from rewardbench.align.run_prompts import chosen_prompts, keep_prompts, kept_prompts, open_images
 from rewardbench.align.samples import Sample, claim_folder, sample_clips, table_of
 from rewardbench.align.sampling import VelocityHook, seed_of
 from rewardbench.align.settings import (
@@ -61,7 +61,7 @@ from rewardbench.align.settings import (
 )
 from rewardbench.align.sharing import sharing_of
 from rewardbench.align.training import Trainer, states
-from rewardbench.align.watching import judge_scores, read_so_far, scores_path
+from rewardbench.align.watching import ByPrompt, failed_prompts, judge_scores, read_so_far, scores_path
 from rewardbench.align.weights import adopt, load_weights, write_weights
 from rewardbench.errors import CheckFailed, InputError
 from rewardbench.scoring.progress import Progress, Silent
@@ -97,10 +97,23 @@ class Alignment:
         self.sampling = settings.sampling.filled(self.family)
         self.generator = settings.model
         self.network_digest = self.family.network_digest()
+        self._asked: set[Path] = set()
+        self._claim()
+
+    def _claim(self) -> None:
+        """Make the folder this run's; what is wrong with the input is said before, so that it can be mended and the
+        same folder named again."""
+        s, needs_image = self.settings, self.family.needs_image
+        chosen = chosen_prompts(s, needs_image)
+        if not (self.out / "prompts").is_dir():
+            open_images([*chosen[0], *chosen[1]])
+        if s.pairs is not None:
+            self._given_pairs(s.pairs, chosen[1])
+        identity = run_identity(s, self.family, self.sampling)
         self.out.mkdir(parents=True, exist_ok=True)
-        claim_folder(self.out / "align.json", run_identity(settings, self.family, self.sampling), "the files")
-        on_main(self.process, lambda: keep_prompts(settings, self.family.needs_image, self.out / "prompts"))
-        self.prompts, self.evaluation = kept_prompts(settings, self.family.needs_image, self.out / "prompts")
+        claim_folder(self.out / "align.json", identity, "the files")
+        on_main(self.process, lambda: keep_prompts(s, chosen, self.out / "prompts"))
+        self.prompts, self.evaluation = kept_prompts(s, needs_image, self.out / "prompts")
 
     # ------------------------------------------------------------------ stages
 
@@ -241,20 +254,25 @@ class Alignment:
     def _score(
         self, samples: Sequence[Sample], judge: Judge, facts: JudgeFacts, path: Path
     ) -> dict[str, dict[str, float]]:
-        """Scores of all dimensions; asked for by one process, read by all."""
+        """Scores of all dimensions; asked for by one process, read by all.
+
+        Clips that the judge failed on in an earlier run are asked for again, once a run; those to learn from not after
+        they were coded: what is learned from must stay what it is.
+        """
         wanted, device = tuple(facts.dimensions), self.settings.device
-        on_main(
-            self.process,
-            lambda: score_samples(samples, judge, path, dimensions=wanted, device=device, progress=self.progress),
-        )
-        return score_samples(samples, judge, path, dimensions=wanted)
+        settled = path.exists() and (path in self._asked or (path.parent / "cache" / "cache.json").exists())
+        if not from_main(self.process, settled):
+            on_main(
+                self.process,
+                lambda: score_samples(samples, judge, path, dimensions=wanted, device=device, progress=self.progress),
+            )
+            self._asked.add(path)
+        return read_scores(samples, judge, path, dimensions=wanted)
 
     def _pair_round(self, folder: Path, samples: list[Sample], rewards: dict[str, float]) -> PairSet:
         s, r = self.settings, self.recipe
         if s.pairs is not None:
-            pairs = pairs_from_file(s.pairs, s.label, self.generator)
-            check_images([p.prompt for p in pairs.pairs], str(s.pairs), needs_image=self.family.needs_image)
-            self._refuse_overlap(pairs)
+            pairs = self._given_pairs(s.pairs, self.evaluation)
         elif s.winners is not None and r.algorithm == "sft":
             pairs = real_alone(s.winners, self.prompts)
         elif s.winners is not None or r.algorithm == "realdpo":
@@ -278,14 +296,17 @@ class Alignment:
         on_main(self.process, lambda: draw_clips(self.out / "real", self.prompts))
         return self.out / "real" / "real.csv"
 
-    def _refuse_overlap(self, pairs: PairSet) -> None:
+    def _given_pairs(self, path: Path, compared: Sequence[Prompt]) -> PairSet:
+        """The user's pairs; none of a prompt that is compared on."""
+        pairs = pairs_from_file(path, self.settings.label, self.generator)
+        check_images([p.prompt for p in pairs.pairs], str(path), needs_image=self.family.needs_image)
         learned = {p.prompt.text for p in pairs.pairs}
-        both = sum(p.text in learned for p in self.evaluation)
+        both = sum(p.text in learned for p in compared)
         if both:
             raise InputError(
-                f"{both} prompts to compare on stand in {self.settings.pairs}, which is learned from; take them out of "
-                "one of the two"
+                f"{both} prompts to compare on stand in {path}, which is learned from; take them out of one of the two"
             )
+        return pairs
 
     def _train_round(self, folder: Path, number: int, pairs: PairSet, cache: LatentCache) -> None:
         steps = self.recipe.steps // self.recipe.rounds
@@ -391,12 +412,19 @@ class Alignment:
         load_weights(self.family, self.recipe, self.out / "weights")
         base = self.base_look(self.evaluation)
         aligned = self._look(self.recipe.steps, self.evaluation, self.out / "evaluate" / "aligned")
-        changes = {}
-        for name, before in base["scores"].items():
-            change = compare(before, aligned["scores"][name], seed=self.recipe.seed)
-            changes[name] = None if change is None else change.as_dict()
+        changes = self._changes(base["scores"], aligned["scores"])
         alarm = read_so_far(self.out, self.settings)
         return write_result(self, changes, base["samples"], aligned["samples"], alarm)
+
+    def _changes(self, before: Mapping[str, ByPrompt], after: Mapping[str, ByPrompt]) -> dict[str, Any]:
+        """How every judge's dimension changed; a prompt that its judge failed on did not make it abstain."""
+        failed = failed_prompts(self.out, self.settings)
+        changes = {}
+        for name, base in before.items():
+            broken = failed.get(name.rpartition(":")[0], set())
+            change = compare(base, after[name], seed=self.recipe.seed, failed=broken)
+            changes[name] = None if change is None else change.as_dict()
+        return changes
 
 
 def align(settings: AlignSettings, progress: Progress | None = None, *, stage: str | None = None) -> dict[str, Any]:

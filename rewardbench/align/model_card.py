@@ -117,7 +117,7 @@ def _changes_table(rows: Sequence[Row]) -> str:
                 *(row.score(c.base), row.score(c.aligned), f"{row.difference(c.difference)} [{low}, {high}]"),
                 f"{win_rate(c.win_rate)} [{won_low}, {won_high}]",
                 notation.count(c.n) + (" (too few)" if row.few else ""),
-                notation.count(c.abstained),
+                notation.count(c.abstained) + (f" ({notation.count(c.failed)} failed)" if c.failed else ""),
             ]
         lines.append(f"| {_md(row.name)} | {row.note} | {' | '.join(cells)} |")
     return "\n".join(lines)

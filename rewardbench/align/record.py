@@ -19,7 +19,7 @@ from rewardbench.align.objective import loss_elements
 from rewardbench.align.processes import on_main
 from rewardbench.align.samples import Sample
 from rewardbench.align.training import read_log
-from rewardbench.align.watching import readings
+from rewardbench.align.watching import failed_clips, readings
 from rewardbench.tables import read_table
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def write_result(
         "pairs": [_pairs(folder) for folder in rounds],
         "training": [read_log(folder / "train") for folder in rounds],
         "changes": dict(changes),
+        "failed": failed_clips(run.out, s),
         "alarm": None if alarm is None else alarm.as_dict(),
         "findings": sorted({found for look in looks for found in findings(look, AlarmRule())}),
         "watched": watch_rows(looks, AlarmRule()),

@@ -96,8 +96,11 @@ def check_settings(s: AlignSettings, *, toy: bool) -> None:
         value = getattr(s, name)
         if value is not None and value < 1:
             raise InputError(f"{name} is at least 1, not {value}")
-    if any(j.plugin == s.judge.plugin for j in s.held_out):
-        raise InputError(f"{s.judge.plugin} is optimised and cannot be held out as well; name another judge")
+    optimised = s.judge.name
+    if any(j.name == optimised for j in s.held_out):
+        raise InputError(
+            f"{optimised} is optimised and cannot be held out as well, whatever the preset; name another judge"
+        )
     if not toy and s.prompts is None and (s.pairs is None or s.evaluation_prompts is None):
         asked = "--evaluation-prompts" if s.pairs is not None else "--prompts"
         raise InputError(f"name prompts with {asked}; only the toy generator draws its own")

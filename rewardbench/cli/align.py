@@ -15,7 +15,11 @@ from rewardbench.errors import InputError
 if TYPE_CHECKING:
     from rewardbench.align.families import ClipShape
     from rewardbench.align.judging import Judge
+    from rewardbench.align.settings import AlignSettings
+    from rewardbench.scoring.progress import Progress
 
+EXIT_SOME_FAILED = 3
+_MOST_SAID = 10
 _KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "float | None": "a number or none"}
 
 
@@ -189,7 +193,21 @@ def align(
             output.print_json(result, stdout)
         elif result and stage in (None, "evaluate", "report"):
             _print_result(result, out, stdout)
-    return 0
+        return _say_failures(settings, progress)
+
+
+def _say_failures(settings: AlignSettings, progress: Progress) -> int:
+    """Say on which clips a judge failed; the exit code."""
+    from rewardbench.align.watching import failed_clips
+
+    failed = failed_clips(settings.out, settings)
+    for one in failed[:_MOST_SAID]:
+        progress.message(f"{one['judge']} failed on {one['clips']}/{one['clip_id']}: {one['error']}")
+    if len(failed) > _MOST_SAID:
+        progress.message(f"… and on {len(failed) - _MOST_SAID:,} more clips")
+    if failed:
+        progress.message("clips to compare on are scored again when the same command is run again")
+    return EXIT_SOME_FAILED if failed else 0
 
 
 def _settings(texts: list[str]) -> dict[str, Any]:

@@ -317,6 +317,65 @@ def test_the_folder_of_another_run_is_refused(settings, judge) -> None:
         align(settings(changes={"beta": 7.0}))
 
 
+def test_a_refused_prompt_table_or_pairs_file_leaves_the_folder_free(settings, judge, prompt_table, tmp_path) -> None:
+    write_table(tmp_path / "bare.csv", [{"prompt": "a girl"}, {"prompt": "a boy"}])
+    (tmp_path / "pairs.csv").write_text("video_a,video_b,prompt,label_x\n")
+    for wrong in ({"prompts": tmp_path / "bare.csv"}, {"pairs": tmp_path / "pairs.csv"}):
+        with pytest.raises(InputError):
+            align(settings(**wrong), stage="sample")
+        assert not settings().out.exists()
+    align(settings(), stage="sample")
+
+
+def test_a_first_frame_that_changed_is_refused(settings, judge, prompt_table) -> None:
+    from PIL import Image
+
+    align(settings(), stage="sample")
+    Image.new("RGB", (32, 32), "red").save(prompt_table.parent / "images" / "0.png")
+    with pytest.raises(InputError, match="different: first_frames"):
+        align(settings(), stage="sample")
+
+
+def test_a_broken_first_frame_is_named_as_the_user_knows_it_and_can_be_mended(settings, judge, prompt_table) -> None:
+    image = prompt_table.parent / "images" / "0.png"
+    whole = image.read_bytes()
+    image.write_bytes(b"no picture")
+    with pytest.raises(InputError, match=f"{image}: is not a readable image"):
+        align(settings(), stage="sample")
+    image.write_bytes(whole)
+    align(settings(), stage="sample")
+
+
+def test_clips_a_judge_fails_on_are_listed_apart_from_abstentions_and_asked_for_again(
+    settings, judge, prompt_table
+) -> None:
+    many = {"evaluation_prompts": prompt_table, "prompts": prompt_table.with_name("learn.csv")}
+    table = prompt_table.read_text()
+    many["prompts"].write_text(table.replace("waves", "sits").replace("runs", "sleeps"))
+    broken = {"00001-0.mp4": None, "00002-0.mp4": math.nan}
+    plain = judge.rule
+
+    def rule(clip, brightness):
+        name = Path(clip.video).name
+        return broken.get(name, plain(clip, brightness)) if "evaluate" in clip.video else plain(clip, brightness)
+
+    judge.rule = rule
+    given = settings(evaluations=1, changes={"steps": 2}, **many)
+    result = align(given)
+    change = result["changes"]["random:overall"]
+    assert (change["n"], change["abstained"], change["failed"]) == (4, 1, 1)
+    assert result["failed"] == [
+        {"judge": "random", "clips": f"evaluate/{side}", "clip_id": "00001-0", "error": "the clip is bad"}
+        for side in ("base", "aligned")
+    ]
+    del broken["00001-0.mp4"]
+    asked = len(judge.calls)
+    result = align(given)
+    assert judge.calls[asked:] == [1, 1]  # the two clips alone
+    change = result["changes"]["random:overall"]
+    assert (change["n"], change["abstained"], change["failed"], result["failed"]) == (5, 1, 0, [])
+
+
 def test_a_run_without_its_weights_cannot_be_evaluated(settings, judge) -> None:
     with pytest.raises(InputError, match="holds no weights yet"):
         align(settings(), stage="evaluate")
@@ -466,6 +525,10 @@ def test_a_held_out_judge_can_be_added_to_a_finished_run(settings, judge) -> Non
 def test_the_optimised_judge_is_not_held_out(settings, judge) -> None:
     with pytest.raises(InputError, match="random is optimised and cannot be held out as well"):
         align(settings(held_out=(Judge("random", {"overall": 1.0}),)))
+    with pytest.raises(
+        InputError, match="animereward is optimised and cannot be held out as well, whatever the preset"
+    ):
+        align(settings(judge=Judge("animereward"), held_out=(Judge("animereward:mini"),)))
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,19 @@ def test_on_the_toy_a_judge_of_the_other_kind_is_watched(judge, dimension, watch
     assert f"held out: {watched}\n" in capsys.readouterr().out
 
 
+def test_clips_that_a_judge_failed_on_end_the_command_with_exit_code_3(tmp_path, capsys, monkeypatch) -> None:
+    from rewardbench.align import alignment
+
+    def done(settings, progress, stage):
+        (settings.out / "evaluate").mkdir(parents=True)
+        (settings.out / "evaluate" / "base-scores.csv").write_text("clip_id,overall,error\na,1,\nb,,broken\n")
+        return {}
+
+    monkeypatch.setattr(alignment, "align", done)
+    assert main(["align", "--plugin", "random", "--out", str(tmp_path / "run")]) == 3
+    assert "random failed on evaluate/base/b: broken" in capsys.readouterr().err
+
+
 def test_the_recipe_is_printed_with_where_each_setting_comes_from(capsys) -> None:
     assert (
         main(["align", "--plugin", "animereward", "--preset", "flow_dpo_paper", "--set", "steps=7", "--settings"]) == 0
