@@ -29,6 +29,7 @@ import torch
 
 from rewardbench.align import adapters
 from rewardbench.align.comparison import compare
+from rewardbench.align.disk import drop_broken, writing
 from rewardbench.align.engines import engine_name, is_sharded, make_accelerator, settle
 from rewardbench.align.families import family_name
 from rewardbench.align.generator import device_of, load_generator
@@ -110,8 +111,13 @@ class Alignment:
         if s.pairs is not None:
             self._given_pairs(s.pairs, chosen[1])
         identity = run_identity(s, self.family, self.sampling)
-        self.out.mkdir(parents=True, exist_ok=True)
-        claim_folder(self.out / "align.json", identity, "the files")
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            claim_folder(self.out / "align.json", identity, "the files")
+        except OSError as error:
+            raise InputError(
+                f"--out {self.out} cannot be written: {error.strerror or error}; name another folder"
+            ) from None
         on_main(self.process, lambda: keep_prompts(s, chosen, self.out / "prompts"))
         self.prompts, self.evaluation = kept_prompts(s, needs_image, self.out / "prompts")
 
@@ -165,7 +171,8 @@ class Alignment:
             cache.open()
             self._train_round(folder, number, pairs, cache)
         if stage in (None, "train"):
-            write_weights(self.family, self.recipe, self.out / "weights", self.process)
+            with writing(self.out / "weights"):
+                write_weights(self.family, self.recipe, self.out / "weights", self.process)
 
     def _fill(self, cache: LatentCache) -> None:
         begin = partial(self._begin, "encoding")
@@ -318,6 +325,7 @@ class Alignment:
         accelerator = make_accelerator(self.family, recipe)
         if number == 0:
             self._refuse_what_does_not_fit(recipe, accelerator)
+        on_main(self.process, lambda: self._drop_broken_states(folder / "train"))
         trainer = Trainer(
             self.family,
             recipe,
@@ -332,9 +340,16 @@ class Alignment:
         looks = self.settings.evaluations if number + 1 == self.recipe.rounds else 1
         for until in sorted({round(steps * (i + 1) / looks) for i in range(looks)}):
             begin = partial(self._begin, f"training (round {number + 1}) to step {until}")
-            trainer.train(until, begin=begin, advance=self.progress.advance)
+            with writing(folder / "train"):
+                trainer.train(until, begin=begin, advance=self.progress.advance)
             if until < steps:
                 self._watch(trainer, number * steps + until)
+
+    def _drop_broken_states(self, folder: Path) -> None:
+        for state in drop_broken(states(folder)):
+            self.progress.message(
+                f"{state} was cut short and is left out; training goes on from the one before, if any"
+            )
 
     def _refuse_what_does_not_fit(self, recipe: Recipe, accelerator: Any) -> None:
         network = self.family.transformer

@@ -47,7 +47,11 @@ def read_prompts(path: Path, *, needs_image: bool) -> list[Prompt]:
     if path.suffix.lower() == ".txt":
         if not path.is_file():
             raise InputError(f"{path} does not exist")
-        rows = [{"prompt": line.strip()} for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} cannot be read: {error}; save it as UTF-8 text") from None
+        rows = [{"prompt": line.strip()} for line in lines if line.strip()]
     else:
         columns, rows = read_table(path)
         if "prompt" not in columns:

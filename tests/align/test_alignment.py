@@ -376,6 +376,70 @@ def test_clips_a_judge_fails_on_are_listed_apart_from_abstentions_and_asked_for_
     assert (change["n"], change["abstained"], change["failed"], result["failed"]) == (5, 1, 0, [])
 
 
+def test_files_that_were_cut_short_are_made_again(settings, judge) -> None:
+    whole, given = settings("whole"), settings("cut")
+    align(whole)
+    align(given)
+    train, cache = given.out / "round-1" / "train", given.out / "round-1" / "cache"
+    newest = states(train)[-1]
+    for path in (newest / "policy.safetensors", newest / "optimizer.bin", cache / "latents-00000.safetensors"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for path in (given.out / "weights").iterdir():
+        path.unlink()
+    (given.out / "weights").rmdir()
+    align(given)
+    assert all(torch.equal(weights(given.out)[k], v) for k, v in weights(whole.out).items())
+
+
+def test_a_damaged_settings_file_is_said(settings, judge) -> None:
+    align(settings(), stage="sample")
+    (settings().out / "align.json").write_text('{"recipe": ')
+    with pytest.raises(InputError, match="align.json is damaged and does not say whose the files"):
+        align(settings(), stage="sample")
+
+
+def test_a_full_disk_is_said_where_a_file_is_written(settings, judge, monkeypatch, tmp_path) -> None:
+    from safetensors import SafetensorError
+
+    from rewardbench.align import latent_cache, samples
+    from rewardbench.align.disk import writing
+
+    def full(*arguments, **named):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    for module, stage, name in ((samples, "sample", "latents-00000"), (latent_cache, "encode", "latents-00000")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "save_file", full)
+            with pytest.raises(InputError, match=rf"{name}.safetensors cannot be written \(.*No space left"):
+                align(settings(), stage=stage)
+        align(settings(), stage=stage)
+    with pytest.raises(InputError, match="x cannot be written .*as on a full disk"), writing(tmp_path / "x"):
+        raise RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0")
+    with pytest.raises(RuntimeError, match="shape"), writing(tmp_path / "x"):
+        raise RuntimeError("shape mismatch")
+
+
+@pytest.mark.parametrize("device", ["nosuch", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(settings, judge, device) -> None:
+    given = settings(device=device)
+    with pytest.raises(InputError, match=f"--device {device} cannot be used: .*; name cpu"):
+        align(given)
+    assert not given.out.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_refused(settings, judge, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    for out in ("file", "file/run", "/proc/nosuch/run"):
+        with pytest.raises(InputError, match=f"--out .*{out} cannot be written: "):
+            align(settings(out), stage="sample")
+
+
+def test_prompts_that_are_not_utf_8_are_refused(settings, judge, tmp_path) -> None:
+    (tmp_path / "prompts.txt").write_bytes("ein Mädchen\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"prompts.txt cannot be read: .*; save it as UTF-8 text"):
+        align(settings(prompts=tmp_path / "prompts.txt"))
+
+
 def test_a_run_without_its_weights_cannot_be_evaluated(settings, judge) -> None:
     with pytest.raises(InputError, match="holds no weights yet"):
         align(settings(), stage="evaluate")

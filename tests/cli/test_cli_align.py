@@ -77,7 +77,7 @@ def test_the_recipe_is_printed_with_where_each_setting_comes_from(capsys) -> Non
 def scored(tmp_path: Path) -> Path:
     for name, level in (("a", 0), ("b", 80), ("c", 160)):
         write_video(tmp_path / f"{name}.mp4", np.full((2, 16, 16, 3), level, np.uint8), 8)
-    (tmp_path / "scored.csv").write_text("video,prompt,good\na.mp4,x,1\nb.mp4,x,3\nc.mp4,x,2\n")
+    (tmp_path / "scored.csv").write_text("video,prompt,good,vast\na.mp4,x,1,inf\nb.mp4,x,3,1\nc.mp4,x,2,2\n")
     return tmp_path / "scored.csv"
 
 
@@ -93,13 +93,19 @@ def test_pairs_build_writes_a_pairs_file(scored, tmp_path, capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--score", "nice"], "has no column 'nice' (columns: video, prompt, good)"),
+        (["--score", "nice"], "has no column 'nice' (columns: video, prompt, good, vast)"),
         (["--score", "good", "--min-gap", "5"], "no two scores were more than 5 apart"),
         (["--score", "good", "--losers", "0"], "--losers is at least 1"),
         (["--score", "prompt"], "'x' in column 'prompt' is not a number"),
+        (["--score", "vast"], "'inf' in column 'vast' is infinite"),
     ],
 )
 def test_pairs_build_refuses_in_one_sentence(scored, tmp_path, capsys, arguments, sentence) -> None:
     assert main(["pairs", "build", str(scored), "--out", str(tmp_path / "p.csv"), *arguments]) == 2
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "p.csv").exists()
+
+
+def test_pairs_build_refuses_a_place_that_cannot_be_written(scored, capsys) -> None:
+    assert main(["pairs", "build", str(scored), "--score", "good", "--out", "/proc/pairs.csv"]) == 2
+    assert "--out /proc/pairs.csv cannot be written: " in capsys.readouterr().err
