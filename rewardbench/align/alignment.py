@@ -41,6 +41,7 @@ from rewardbench.align.objective import pair_weights, strength
 from rewardbench.align.pairs import (
     PairSet,
     best_against_worst,
+    clips_from_file,
     every_clip,
     pairs_from_file,
     real_against_generated,
@@ -294,6 +295,7 @@ class Alignment:
         for sentence in (*pairs.left_out, pairs.off_policy):
             if sentence:
                 self.progress.message(sentence)
+        pair_weights(pairs.pairs, r, self.facts.reward_range)  # what it refuses, it refuses before clips are encoded
         if s.pairs is None and any(p.lose for p in pairs.pairs):
             on_main(self.process, lambda: write_pairs(pairs, folder.parent / f"{folder.name}-pairs.csv"))
         return pairs
@@ -305,7 +307,10 @@ class Alignment:
 
     def _given_pairs(self, path: Path, compared: Sequence[Prompt]) -> PairSet:
         """The user's pairs; none of a prompt that is compared on."""
-        pairs = pairs_from_file(path, self.settings.label, self.generator)
+        if self.recipe.algorithm == "flow-rwr":
+            pairs = clips_from_file(path, self.generator)
+        else:
+            pairs = pairs_from_file(path, self.settings.label, self.generator)
         check_images([p.prompt for p in pairs.pairs], str(path), needs_image=self.family.needs_image)
         learned = {p.prompt.text for p in pairs.pairs}
         both = sum(p.text in learned for p in compared)

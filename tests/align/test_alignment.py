@@ -21,6 +21,8 @@ from rewardbench.align.sampling import SamplingChoice
 from rewardbench.align.settings import AlignSettings
 from rewardbench.align.training import Trainer, read_log, states
 from rewardbench.errors import CheckFailed, InputError
+from rewardbench.scoring.progress import Silent
+from rewardbench.tables import read_table
 from tests.align.conftest import load_toy, write_tiny_toy
 
 SMALL = {"steps": 4, "batch_size": 4, "lora_rank": 4, "lora_alpha": 4, "beta": 50.0, "samples_per_prompt": 3}
@@ -508,6 +510,38 @@ def test_another_generators_cache_is_refused(settings, judge, tmp_path) -> None:
     save_file({k: v * (2 if k == "scale" else 1) for k, v in load_file(path).items()}, path, metadata=words)
     with pytest.raises(InputError, match="holds clips of another run"):
         align(dataclasses.replace(given, model=str(other)), stage="encode")
+
+
+def test_flow_rwr_learns_from_every_clip_of_a_pairs_file(settings, judge) -> None:
+    first = settings("first", "dpo")
+    align(first)
+    given = settings("second", "flow-rwr", pairs=first.out / "round-1-pairs.csv")
+    messages: list[str] = []
+
+    class Heard(Silent):
+        def message(self, text: str) -> None:
+            messages.append(text)
+
+    align(given, Heard())
+    rows = read_table(first.out / "round-1-pairs.csv")[1]
+    clips = {row[side] for row in rows for side in ("video_a", "video_b")}
+    assert len(clips) > len(rows)
+    assert any(m.startswith(f"weights of {len(clips)} examples") for m in messages)
+
+
+@pytest.mark.parametrize("reward", ["0.5", "90"])
+def test_rewards_that_no_gap_can_be_learned_from_are_refused_before_encoding(settings, judge, reward, tmp_path) -> None:
+    first = settings("first", "dpo")
+    align(first)
+    rows = read_table(first.out / "round-1-pairs.csv")[1]
+    for row in rows:
+        row |= {"reward_a": reward, "reward_b": reward}
+        row |= {side: str(first.out / row[side]) for side in ("video_a", "video_b", "image")}
+    write_table(tmp_path / "equal.csv", rows)
+    given = settings("second", "gapo", {"gap_range": "plugin"}, pairs=tmp_path / "equal.csv")
+    with pytest.raises(InputError, match="the same reward in all|outside"):
+        align(given)
+    assert not (given.out / "round-1" / "cache").exists()
 
 
 def test_a_clip_may_stand_in_several_pairs(settings, judge, prompt_table, tmp_path) -> None:
