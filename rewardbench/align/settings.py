@@ -113,8 +113,36 @@ def check_settings(s: AlignSettings, *, toy: bool) -> None:
     sampled = s.pairs is None and s.winners is None and r.algorithm not in ("realdpo", "flow-rwr")
     if sampled and r.samples_per_prompt < 2:
         raise InputError("a pair needs two clips of a prompt: samples_per_prompt is at least 2")
+    if sampled and r.compares and r.losers >= r.samples_per_prompt:
+        raise InputError(
+            f"one of {r.samples_per_prompt} clips of a prompt wins, and {r.losers} losers are not left; lower losers "
+            "or raise samples_per_prompt"
+        )
+    _refuse_without_effect(s)
     if s.start is not None and r.compares and r.reference == "adapter_off":
         raise InputError(
             "reference adapter_off would compare with the generator without the LoRA it starts from; choose "
             "reference frozen_adapter, frozen_copy or ema"
+        )
+
+
+def _refuse_without_effect(s: AlignSettings) -> None:
+    """What is asked for and would do nothing is a mistake, and is told so rather than ignored."""
+    r = s.recipe
+    if not s.min_gap >= 0:
+        raise InputError(f"--min-gap is not negative, and {s.min_gap} is no such number")
+    if s.label is not None and s.pairs is None:
+        raise InputError(f"--label {s.label} is a label of a pairs file; name the file with --pairs, or leave it out")
+    if s.label is not None and r.algorithm == "flow-rwr":
+        raise InputError(
+            "flow-rwr takes every clip of --pairs by its own reward, whatever the labels say; leave --label out"
+        )
+    if s.latent_reward is not None and r.algorithm != "flow-nrg":
+        raise InputError(f"--latent-reward guides flow-nrg, and {r.algorithm} has no use for it; leave it out")
+    if s.start is not None and r.algorithm == "flow-nrg":
+        raise InputError("flow-nrg leaves the generator as it is and takes no LoRA; leave --start out")
+    if r.algorithm == "realdpo" and r.pair_weight == "gap" and s.pairs is None:
+        raise InputError(
+            "pair_weight gap needs a reward of the winners, and realdpo's are real clips that have none; leave "
+            "pair_weight out"
         )
