@@ -52,7 +52,7 @@ from rewardbench.align.pairs import (
 from rewardbench.align.processes import from_main, on_all, on_main
 from rewardbench.align.prompts import Prompt, check_images, draw_clips
 from rewardbench.align.recipe import Recipe
-from rewardbench.align.record import write_result
+from rewardbench.align.record import write_pair_facts, write_result
 from rewardbench.align.run_prompts import chosen_prompts, keep_prompts, kept_prompts, open_images
 from rewardbench.align.samples import Sample, claim_folder, sample_clips, table_of
 from rewardbench.align.sampling import VelocityHook, seed_of
@@ -298,6 +298,7 @@ class Alignment:
         pair_weights(pairs.pairs, r, self.facts.reward_range)  # what it refuses, it refuses before clips are encoded
         if s.pairs is None and any(p.lose for p in pairs.pairs):
             on_main(self.process, lambda: write_pairs(pairs, folder.parent / f"{folder.name}-pairs.csv"))
+        on_main(self.process, lambda: write_pair_facts(pairs, folder))
         return pairs
 
     def _drawn_winners(self) -> Path:
@@ -357,10 +358,9 @@ class Alignment:
             )
 
     def _refuse_what_does_not_fit(self, recipe: Recipe, accelerator: Any) -> None:
-        network = self.family.transformer
-        if next(network.parameters()).device.type == "cuda":  # a CPU's system swaps first
-            sharing = sharing_of(accelerator, engine_name(accelerator))
-            check_fits(estimate(self.family, recipe, sharing=sharing), available_to(network))
+        """The check of ``--dry-run``, with what the engine shares out."""
+        sharing = sharing_of(accelerator, engine_name(accelerator))
+        check_fits(estimate(self.family, recipe, sharing=sharing), available_to(self.family.transformer))
 
     # ------------------------------------------------------------------ base against aligned
 

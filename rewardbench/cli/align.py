@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rewardbench.align.judging import Judge
     from rewardbench.align.settings import AlignSettings
     from rewardbench.scoring.progress import Progress
+    from rewardbench_plugin.card import RewardCard
 
 EXIT_SOME_FAILED = 3
 _MOST_SAID = 10
@@ -136,7 +137,7 @@ def align(
     """
     from rewardbench.align.alignment import align as run_alignment
     from rewardbench.align.families import family_name
-    from rewardbench.align.judging import Judge
+    from rewardbench.align.judging import Judge, card_of
     from rewardbench.align.presets import recipe_for
     from rewardbench.align.processes import leaving_at_the_end
     from rewardbench.align.sampling import SamplingChoice
@@ -154,7 +155,7 @@ def align(
     values = options.read_options(option, trust_remote_code=trust_remote_code)
     settings = AlignSettings(
         recipe=recipe,
-        judge=Judge(plugin, _mix(dimension), parts, values),
+        judge=Judge(plugin, _mix(dimension) or {_usual_dimension(card_of(plugin, parts, values)): 1.0}, parts, values),
         out=out,
         held_out=_held_out_judges(_held_out(held_out, toy, plugin), held_out_weights, held_out_option),
         model=model,
@@ -260,15 +261,30 @@ def _clip(text: str | None) -> ClipShape | None:
 
 
 def _mix(dimensions: list[str] | None) -> dict[str, float]:
-    """``NAME[=WEIGHT]`` of ``--dimension``."""
+    """``NAME[=WEIGHT]`` of ``--dimension``; empty where nothing is said."""
     mix: dict[str, float] = {}
-    for text in dimensions or ["overall"]:
+    for text in dimensions or []:
         name, mark, weight = text.partition("=")
         try:
             mix[name] = float(weight) if mark else 1.0
         except ValueError:
             raise InputError(f"--dimension {text}: the weight is not a number") from None
     return mix
+
+
+def _usual_dimension(card: RewardCard) -> str:
+    """What is optimised where nothing is said: its overall, its default score, or its only dimension.
+
+    Raises:
+        InputError: it has none of these.
+    """
+    names = card.dimension_names
+    for name in ("overall", card.default_score, names[0] if len(names) == 1 else None):
+        if name in names:
+            return str(name)
+    raise InputError(
+        f"{card.name} has no overall score; say with --dimension what to optimise, there are {', '.join(names)}"
+    )
 
 
 def _held_out(given: list[str] | None, toy: bool, judge: str) -> list[str]:
@@ -282,8 +298,8 @@ def _held_out(given: list[str] | None, toy: bool, judge: str) -> list[str]:
 
 
 def _held_out_judges(names: list[str], weights: list[str] | None, values: list[str] | None) -> tuple[Judge, ...]:
-    """Each with its own weights and options, and its overall as reward, or its first dimension where it has none: all
-    its dimensions are watched anyway.
+    """Each with its own weights and options, and its overall, default score or first dimension as reward: all its
+    dimensions are watched anyway.
 
     Raises:
         InputError: weights or options of a plugin that is not held out.
@@ -299,8 +315,10 @@ def _held_out_judges(names: list[str], weights: list[str] | None, values: list[s
     judges = []
     for name, (paths, choices) in own.items():
         parts, chosen = options.read_weights(paths), options.read_options(choices)
-        dimensions = card_of(name, parts, chosen).dimension_names
-        judges.append(Judge(name, {"overall" if "overall" in dimensions else dimensions[0]: 1.0}, parts, chosen))
+        card = card_of(name, parts, chosen)
+        names_of = card.dimension_names
+        reward = next((d for d in ("overall", card.default_score) if d in names_of), names_of[0])
+        judges.append(Judge(name, {str(reward): 1.0}, parts, chosen))
     return tuple(judges)
 
 
@@ -320,7 +338,9 @@ def _show_recipe(recipe: dict[str, Any], preset: str | None, changes: dict[str, 
 
 
 def _print_result(result: dict[str, Any], out: Path, stdout: Any) -> None:
-    """A line a judge and dimension, the alarm, and where the page is."""
+    """A line a judge and dimension, the alarm in the page's words, and where the page is."""
+    from rewardbench.align.evidence import watch_of
+
     rows = [["judge", "base", "aligned", "difference", "95 % interval", "win rate", "95 % interval", "n"]]
     for name, change in result["changes"].items():
         mark = " *" if name == result["optimised"] else ""
@@ -343,8 +363,8 @@ def _print_result(result: dict[str, Any], out: Path, stdout: Any) -> None:
         )
     output.print_columns(rows, stdout)
     output.write("* optimised; all others are only watched or its parts", stdout)
-    alarm = result["alarm"]
-    output.write(f"alarm: {alarm['sentence']}" if alarm else "no alarm", stdout)
+    found = watch_of(out, result)
+    output.write(f"alarm: {found.sentence}" if found.state == "alarm" else found.sentence, stdout)
     for finding in result["findings"]:
         output.write(f"found: {finding}", stdout)
     output.write(str(out / "report.html"), stdout)

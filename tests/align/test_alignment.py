@@ -260,6 +260,18 @@ def test_a_judge_that_decides_nothing_ends_in_one_sentence(settings, judge, rule
         align(settings())
 
 
+def test_clips_of_another_generator_are_said_in_every_file(settings, judge, tmp_path) -> None:
+    first = settings("first")
+    align(first, stage="pair")
+    table = first.out / "round-1-pairs.csv"
+    table.write_text(table.read_text().replace(first.model, "another"))
+    result = align(settings("second", "dpo", pairs=table))
+    (sentence,) = result["pairs"][0]["said"]
+    assert sentence.startswith("clips of another teach ")
+    for name in ("README.md", "report.html"):
+        assert "lips of another teach" in (settings("second").out / name).read_text()
+
+
 def test_prompts_whose_clips_score_equal_are_left_out_and_said(settings, judge) -> None:
     judge.rule = lambda clip, b: 0.5 if "girl waves" in clip.prompt else float(b)
     said = []
@@ -583,7 +595,14 @@ def test_pairs_need_no_prompts_to_learn_on(settings, judge, tmp_path, prompt_tab
     held_out = first.out / "prompts" / "evaluate.csv"
     given = settings("second", "dpo", pairs=first.out / "round-1-pairs.csv", prompts=None, evaluation_prompts=held_out)
     result = align(given)
-    assert result["prompts"]["learned_on"] == 0
+    assert result["prompts"]["learned_on"] == 5
+    (pairs,) = result["pairs"]
+    assert (pairs["n"], pairs["prompts"], pairs["clips"]) == (5, 5, 10)
+    assert pairs["source"] == "round-1-pairs.csv:reward"
+    card, page = ((given.out / name).read_text() for name in ("README.md", "report.html"))
+    assert "Prompts: 5 learned on" in card
+    assert "round-1-pairs.csv:reward" in card
+    assert "round-1-pairs.csv:reward" in page
     assert result["changes"]["random:overall"]["n"] == result["prompts"]["compared_on"] > 0
 
 
@@ -741,6 +760,37 @@ def test_the_result_says_who_judged_and_scores_of_another_version_are_not_mixed_
     align(given)
 
 
+def test_what_a_dry_run_refuses_does_not_start_on_the_cpu_either(settings, judge, monkeypatch) -> None:
+    from rewardbench.align import dryrun
+
+    for module in (alignment, dryrun):
+        monkeypatch.setattr(module, "available_to", lambda network: 1000)
+    said = []
+    with pytest.raises(InputError, match="a step needs .* on cpu and 1000 B are free"):
+        said.extend(dryrun.describe_run(settings()))
+    assert said[-1].startswith("A step needs")  # the numbers stand before the refusal
+    with pytest.raises(InputError, match="a step needs .* on cpu and 1000 B are free"):
+        align(settings())
+    assert not read_log(settings().out / "round-1" / "train")
+
+
+def test_a_dry_run_counts_what_the_run_would_do(settings, judge, prompt_table) -> None:
+    from rewardbench.align.dryrun import describe_run
+
+    lines = list(describe_run(settings()))
+    assert "to sample: 15 clips of 5 prompts to learn on, 2 clips of 1 prompts to compare on, 2 steps each" in lines
+    first = settings("first")
+    align(first, stage="pair")
+    held_out = first.out / "prompts" / "evaluate.csv"
+    given = settings("second", "dpo", pairs=first.out / "round-1-pairs.csv", prompts=None, evaluation_prompts=held_out)
+    lines = list(describe_run(given))
+    assert f"to learn from: 5 pairs of {given.pairs}, 10 clips to encode" in lines
+    assert "to sample: 2 clips of 1 prompts to compare on, 2 steps each" in lines
+    lines = list(describe_run(settings(algorithm="flow-nrg", changes={"latent_depth": 1})))
+    assert lines[-1].startswith("memory: not estimated for flow-nrg")
+    assert "lora" not in "".join(lines[-2:])
+
+
 def test_what_was_done_before_does_not_count_in_the_rate(settings, judge, monkeypatch) -> None:
     phases: dict[str, list[int]] = {}
 
@@ -787,8 +837,6 @@ def test_a_run_that_does_not_fit_is_judged_by_what_its_engine_shares(settings, j
     monkeypatch.setattr(alignment, "estimate", lambda family, recipe, sharing: seen.append(sharing))
     monkeypatch.setattr(alignment, "check_fits", lambda needed, free: None)
     monkeypatch.setattr(alignment, "available_to", lambda network: None)
-    network = SimpleNamespace(parameters=lambda: iter([SimpleNamespace(device=torch.device("cuda"))]))
-    monkeypatch.setattr(run.family, "transformer", network)
     told = {"zero_optimization": {"stage": 3}}
     state = SimpleNamespace(deepspeed_plugin=SimpleNamespace(deepspeed_config=told))
     run._refuse_what_does_not_fit(

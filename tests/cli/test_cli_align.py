@@ -39,6 +39,22 @@ def test_what_is_wrong_is_said_in_one_sentence(arguments, sentence, tmp_path, ca
     assert not (tmp_path / "run" / "round-1").exists()
 
 
+def test_a_judge_without_an_overall_score_has_its_default_optimised_or_asks(monkeypatch) -> None:
+    from types import SimpleNamespace
+
+    from rewardbench.cli.align import _usual_dimension
+    from rewardbench.errors import InputError
+
+    def card(names, default=None):
+        return SimpleNamespace(name="judge", dimension_names=names, default_score=default)
+
+    assert _usual_dimension(card(("a", "overall"), "a")) == "overall"
+    assert _usual_dimension(card(("a", "b"), "b")) == "b"
+    assert _usual_dimension(card(("a",))) == "a"
+    with pytest.raises(InputError, match="judge has no overall score; say with --dimension .*, there are a, b"):
+        _usual_dimension(card(("a", "b"), "gone"))
+
+
 @pytest.mark.parametrize(
     ("judge", "dimension", "watched"),
     [("animereward", "motion", "drawn-rules"), ("drawn-rules", "flicker", "animereward")],
