@@ -112,7 +112,7 @@ def strength_of(start: Path) -> dict[str, int]:
 
 def _check_strength(family: VideoFamily, recipe: Recipe, start: Path) -> None:
     """A record that said another rank or alpha than the adapter's would be wrong."""
-    config = family.transformer.peft_config[POLICY]  # type: ignore[index, union-attr]
+    config = family.transformer.peft_config[POLICY]
     if (config.r, config.lora_alpha) != (recipe.lora_rank, recipe.lora_alpha):
         raise InputError(
             f"the LoRA {start} has rank {config.r} and alpha {config.lora_alpha:g}, and the recipe says lora_rank "
