@@ -125,7 +125,8 @@ class Alignment:
     # ------------------------------------------------------------------ stages
 
     def run(self, stage: str | None = None) -> dict[str, Any]:
-        """All stages, or one; the result so far.
+        """All stages, those up to one of learning, or one of ``evaluate`` (which writes the page anew) and ``report``;
+        the result so far.
 
         Raises:
             InputError: an unknown stage, or files of the stages before it are missing.
@@ -137,7 +138,7 @@ class Alignment:
             self._learn(stage)
         if stage in (None, "evaluate"):
             self.evaluate()
-        if stage in (None, "report"):
+        if stage in (None, "evaluate", "report"):  # a page of an older result would contradict this one
             from rewardbench.align.report import write_report
 
             on_main(self.process, lambda: write_report(self.out))
@@ -343,13 +344,14 @@ class Alignment:
             log_every=self.settings.log_every,
             accelerator=accelerator,
         )
-        looks = self.settings.evaluations if number + 1 == self.recipe.rounds else 1
-        for until in sorted({round(steps * (i + 1) / looks) for i in range(looks)}):
+        total, before = steps * self.recipe.rounds, steps * number
+        looks = look_steps(total, self.settings.evaluations)
+        for until in sorted({step - before for step in looks if before < step <= before + steps} | {steps}):
             begin = partial(self._begin, f"training (round {number + 1}) to step {until}")
             with writing(folder / "train"):
                 trainer.train(until, begin=begin, advance=self.progress.advance)
-            if until < steps:
-                self._watch(trainer, number * steps + until)
+            if before + until in looks and before + until < total:
+                self._watch(trainer, before + until)
 
     def _drop_broken_states(self, folder: Path) -> None:
         for state in drop_broken(states(folder)):
@@ -453,7 +455,7 @@ def align(settings: AlignSettings, progress: Progress | None = None, *, stage: s
     Args:
         settings: what is asked for.
         progress: told of phases.
-        stage: only this one of :data:`rewardbench.align.settings.STAGES`; all if None.
+        stage: of :data:`rewardbench.align.settings.STAGES`; all if None.
 
     Raises:
         InputError: the command or its input is wrong.
@@ -471,6 +473,13 @@ def align(settings: AlignSettings, progress: Progress | None = None, *, stage: s
             f"the GPU ran out of memory ({str(error).splitlines()[0]}); what is finished stays: lower --sampling-batch "
             "or micro_batch_size, or choose checkpointing full or low_memory, and run the command again"
         ) from error
+
+
+def look_steps(steps: int, looks: int) -> list[int]:
+    """Steps of all rounds after which the policy is looked at: evenly spread, the last among them, and never more than
+    there are steps."""
+    count = min(looks, steps)
+    return sorted({max(1, round(steps * (i + 1) / count)) for i in range(count)})
 
 
 def _round_seed(seed: int, number: int) -> int:

@@ -25,7 +25,7 @@ from rewardbench.align.families.base import Condition, VideoFamily
 from rewardbench.align.processes import from_main
 from rewardbench.align.prompts import Prompt, read_first_frames, write_table
 from rewardbench.align.sampling import SamplingSettings, VelocityHook, sample, seed_of
-from rewardbench.errors import InputError
+from rewardbench.errors import CheckFailed, InputError
 from rewardbench.tables import read_table
 from rewardbench.video import write_video
 
@@ -123,6 +123,7 @@ def sample_clips(
 
     Raises:
         InputError: the folder holds clips of another identity.
+        CheckFailed: latents are not finite.
     """
     (folder / "videos").mkdir(parents=True, exist_ok=True)
     state = {
@@ -145,6 +146,7 @@ def sample_clips(
     turns = [(i, True) for i, path in enumerate(files) if i % part[1] == part[0] and not is_whole(path)]
     if in_step is not None:
         turns = _turns(from_main(in_step, [i for i, path in enumerate(files) if not is_whole(path)]), part)
+    broken: list[str] = []
     begin(sum(len(chunks[i]) for i, kept in turns if kept))
     for index, kept in turns:
         chunk, names = chunks[index], [f"{p.prompt_id}-{n}" for p, n in chunks[index]]
@@ -153,6 +155,9 @@ def sample_clips(
         made = sample(family, condition, empty, seeds, settings, network=network, hook=hook)
         if not kept:
             continue
+        if not bool(torch.isfinite(made).all()):
+            broken += [name for row, name in enumerate(names) if not bool(torch.isfinite(made[row]).all())]
+            continue
         for row, name in enumerate(names):
             write_clip(family, made[row : row + 1], folder / "videos" / f"{name}.mp4")
         tensors = {name: made[row].cpu().contiguous() for row, name in enumerate(names)}
@@ -160,6 +165,11 @@ def sample_clips(
             save_file(tensors, str(files[index]) + ".partial")
             os.replace(str(files[index]) + ".partial", files[index])
         advance(len(chunk))
+    if broken:  # said when all have had their turn: processes that sample in step wait for each other
+        raise CheckFailed(
+            f"{len(broken)} clips came out as no numbers (NaN or infinite), {broken[0]} the first; the generator has "
+            "diverged, or its dtype is too narrow (--dtype float32)"
+        )
     if all(Path(s.latents or "").exists() for s in samples):
         write_table(table_of(folder), [row_of(s, folder.parent) for s in samples])
     return samples

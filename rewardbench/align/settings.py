@@ -13,7 +13,8 @@ from rewardbench.align.sampling import SamplingChoice
 from rewardbench.errors import InputError
 
 STAGES = ("sample", "score", "pair", "encode", "train", "evaluate", "report")
-"""In order. ``--stage`` runs one of them on the files of those before it."""
+"""In order. ``--stage`` runs what is missing up to one of the first five; ``evaluate``, which writes the page as well,
+and ``report`` take the files of those before them."""
 
 TOY_PROMPTS, TOY_EVALUATION_PROMPTS = 64, 64
 

@@ -114,7 +114,9 @@ def align(
     ] = False,
     stage: Annotated[
         str | None,
-        typer.Option("--stage", metavar="NAME", help="One of sample, score, pair, encode, train, evaluate, report."),
+        typer.Option(
+            "--stage", metavar="NAME", help="Up to sample, score, pair, encode or train; or evaluate, or report."
+        ),
     ] = None,
     evaluations: Annotated[int, typer.Option("--evaluations", help="Looks at the policy, the end included.")] = 3,
     watch_count: Annotated[int, typer.Option("--watch-count", help="Prompts of a look while it learns.")] = 32,

@@ -636,6 +636,7 @@ def test_a_held_out_judge_can_be_added_to_a_finished_run(settings, judge) -> Non
     result = align(settings(held_out=held_out), stage="evaluate")
     assert result["held_out"] == ["drawn-rules"]
     assert result["changes"]["drawn-rules:sharpness"] is not None
+    assert "drawn-rules" in (settings().out / "report.html").read_text()
     assert len(judge.calls) == asked + 3  # base, the look in between and aligned, by the new judge alone
 
 
@@ -655,6 +656,8 @@ def test_the_optimised_judge_is_not_held_out(settings, judge) -> None:
         ({"prompt_count": 0}, "prompt_count is at least 1"),
         ({"watch_count": 0}, "watch_count is at least 1"),
         ({"save_every": 0}, "save_every is at least 1"),
+        ({"sampling": SamplingChoice(guidance=math.nan)}, "guidance is 0 or a larger finite number, not nan"),
+        ({"sampling": SamplingChoice(guidance=-3.0)}, "guidance is 0 or a larger finite number, not -3"),
         ({"sampling": SamplingChoice(steps=0)}, "sampling steps are at least 1"),
         ({"sampling": SamplingChoice(batch_size=0)}, "clips sampled at once are at least 1"),
     ],
@@ -693,6 +696,42 @@ def test_sft_on_real_clips_samples_nothing_to_learn_on(settings, judge, tmp_path
     result = align(given)
     assert not (given.out / "round-1" / "base").exists()
     assert len(result["training"][0]) == SMALL["steps"]
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3, 5, 50])
+@pytest.mark.parametrize("steps", [1, 2, 7, 40])
+def test_looks_are_spread_over_the_steps(steps, looks) -> None:
+    found = alignment.look_steps(steps, looks)
+    assert len(found) == min(steps, looks)
+    assert found[0] >= 1
+    assert found[-1] == steps
+    gaps = np.diff([0, *found])
+    assert gaps.max() - gaps.min() <= 1
+
+
+def test_every_round_is_looked_at(settings, judge) -> None:
+    given = settings(changes={"rounds": 2}, evaluations=4)
+    align(given)
+    assert sorted(p.name for p in (given.out / "evaluate").glob("step-*") if p.is_dir()) == [
+        f"step-{n:08d}" for n in (1, 2, 3)
+    ]
+
+
+def test_clips_of_no_numbers_are_refused(settings, judge, monkeypatch) -> None:
+    from rewardbench.align import samples
+
+    plain = samples.sample
+
+    def diverged(*arguments, **named):
+        made = plain(*arguments, **named)
+        made[0, 0] = math.nan
+        return made
+
+    with monkeypatch.context() as patch:
+        patch.setattr(samples, "sample", diverged)
+        with pytest.raises(CheckFailed, match=r"2 clips came out as no numbers \(NaN or infinite\), 00001-0 the first"):
+            align(settings(), stage="sample")
+    align(settings(), stage="sample")
 
 
 def test_the_second_round_waits_for_the_first_and_starts_from_other_noise(settings, judge) -> None:
