@@ -149,9 +149,10 @@ def align(
         raise InputError(f"--on-alarm is warn or stop, not {on_alarm!r}")
     changes = {"seed": seed, **_settings(setting or [])}
     toy = family_name(model) == "toy"
-    recipe = recipe_for(algorithm, preset, changes, toy=toy)
+    of_lora = {} if start is None else _strength_of(start)
+    recipe = recipe_for(algorithm, preset, {**of_lora, **changes}, toy=toy)
     if show_settings:
-        _show_recipe(recipe.as_dict(), preset, changes)
+        _show_recipe(recipe.as_dict(), preset, changes, of_lora)
         return 0
     parts = options.read_weights(weights)
     values = options.read_options(option, trust_remote_code=trust_remote_code)
@@ -324,13 +325,21 @@ def _held_out_judges(names: list[str], weights: list[str] | None, values: list[s
     return tuple(judges)
 
 
-def _show_recipe(recipe: dict[str, Any], preset: str | None, changes: dict[str, Any]) -> None:
+def _strength_of(start: Path) -> dict[str, int]:
+    from rewardbench.align.adapters import strength_of
+
+    return strength_of(start)
+
+
+def _show_recipe(recipe: dict[str, Any], preset: str | None, changes: dict[str, Any], of_lora: dict[str, int]) -> None:
     from rewardbench.align.presets import PRESETS
 
     found = PRESETS.get(preset or "")
     rows = [["setting", "value", "from"]]
     for name, value in recipe.items():
-        origin = "you" if name in changes and name != "seed" else "ours"
+        origin = "the LoRA" if name in of_lora else "ours"
+        if name in changes and name != "seed":
+            origin = "you"
         if found is not None and origin == "ours" and name in found.stated:
             origin = found.source
         rows.append([name, str(value), origin])

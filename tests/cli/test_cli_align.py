@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rewardbench.align.adapters import attach, save_adapter
+from rewardbench.align.recipe import Recipe
 from rewardbench.cli.app import main
 from rewardbench.video import write_video
+from tests.align.conftest import load_toy, write_tiny_toy
 
 
 @pytest.mark.parametrize(
@@ -87,6 +91,18 @@ def test_the_recipe_is_printed_with_where_each_setting_comes_from(capsys) -> Non
     assert lines["beta"][1].startswith("arXiv:2501.13918v2")
     assert lines["reduction"] == ["mean", "ours"]
     assert lines["steps"] == ["7", "you"]
+
+
+def test_a_lora_to_start_from_brings_its_rank_and_alpha(capsys, tmp_path) -> None:
+    family = load_toy(write_tiny_toy(tmp_path / "toy"))
+    attach(family, replace(Recipe(), lora_rank=4, lora_alpha=6))
+    save_adapter(family, tmp_path)
+    start = ["align", "--plugin", "animereward", "--start", str(tmp_path), "--settings"]
+    for more, alpha in (([], ["6", "the LoRA"]), (["--set", "lora_alpha=8"], ["8", "you"])):
+        assert main([*start, *more]) == 0
+        lines = {line.split()[0]: line.split(maxsplit=2)[1:] for line in capsys.readouterr().out.splitlines() if line}
+        assert lines["lora_rank"] == ["4", "the LoRA"]
+        assert lines["lora_alpha"] == alpha
 
 
 @pytest.fixture
