@@ -7,7 +7,7 @@ on where an interrupted one stopped. Layout of the run's folder::
     prompts/                 the prompts and first frames that were used
     round-1/base(.csv)       clips sampled from the generator, their latents
     round-1/scores.csv       of the judge; scores.judge.json says who that is
-    round-1/pairs.csv        a pairs file
+    round-1-pairs.csv        a pairs file; round-1-pairs.json says where its pairs come from
     round-1/cache/           latents and conditions
     round-1/train/           log.jsonl and states
     weights/                 LoRA or network, as diffusers loads it

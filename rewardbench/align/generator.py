@@ -16,7 +16,7 @@ def load_generator(settings: AlignSettings) -> VideoFamily:
     return load_family(
         settings.model,
         device=device_of(settings.device),
-        dtype=_dtype(settings),
+        dtype=dtype_of(settings),
         clip=settings.clip,
         options=settings.model_options,
     )
@@ -40,7 +40,12 @@ def device_of(name: str) -> str:
     return name
 
 
-def _dtype(settings: AlignSettings) -> torch.dtype:
+def dtype_of(settings: AlignSettings) -> torch.dtype:
+    """Of the generator's frozen weights; ``auto`` is bfloat16 for real generators on a GPU.
+
+    Raises:
+        InputError: no such dtype.
+    """
     name = settings.dtype
     if name == "auto":
         large = device_of(settings.device) == "cuda" and family_name(settings.model) != "toy"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rewardbench
+from rewardbench.align.generator import device_of, dtype_of
 from rewardbench.align.judging import judge_record
 from rewardbench.align.losses import effective_beta
 from rewardbench.align.monitors import AlarmRule, findings, watch_rows
@@ -96,8 +97,8 @@ def write_result(
             "rewardbench": rewardbench.__version__,
             "python": platform.python_version(),
             **{name: _version(name) for name in _PACKAGES},
-            "device": s.device,
-            "dtype": s.dtype,
+            "device": _device_name(device_of(s.device)),
+            "dtype": str(dtype_of(s)).removeprefix("torch."),
             "processes": run.process.num_processes,
             "command": s.command,
         },
@@ -140,6 +141,15 @@ def _pairs(folder: Path) -> dict[str, Any]:
         return {"n": None, "gaps": []}
     _, rows = read_table(table)
     return {"n": len(rows), "gaps": [float(row["gap"]) for row in rows if row["gap"]]}
+
+
+def _device_name(device: str) -> str:
+    """With the GPU's own name: ``cuda (NVIDIA H100 80GB HBM3)``."""
+    import torch
+
+    if torch.device(device).type != "cuda":
+        return device
+    return f"{device} ({torch.cuda.get_device_name(device)})"
 
 
 def _version(name: str) -> str | None:

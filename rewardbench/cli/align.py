@@ -57,7 +57,9 @@ def align(
     ] = None,
     held_out: Annotated[
         list[str] | None,
-        typer.Option("--held-out", metavar="NAME", help="Plugin that is watched, not optimised (repeatable)."),
+        typer.Option(
+            "--held-out", metavar="NAME", help="Plugin that is watched, not optimised (repeatable); none for none."
+        ),
     ] = None,
     held_out_weights: Annotated[
         list[str] | None,

@@ -297,6 +297,27 @@ def test_missing_images_are_named_before_anything_is_sampled(settings, judge, pr
     assert not (given.out / "round-1").exists()
 
 
+def test_a_missing_image_of_several_prompts_is_named_once(settings, judge, tmp_path) -> None:
+    write_table(tmp_path / "many.csv", [{"prompt": f"a girl {i}", "image": "gone.png"} for i in range(3)])
+    with pytest.raises(InputError, match=r"1 of the images is missing: [^,]*gone.png$"):
+        align(settings(prompts=tmp_path / "many.csv"))
+
+
+def test_the_size_of_the_toys_clips_is_said_as_it_is_typed(settings, judge) -> None:
+    from rewardbench.align.families.base import ClipShape
+
+    with pytest.raises(InputError, match=r"one size, --clip 4x32x32@8; leave --clip out"):
+        align(settings(clip=ClipShape(5, 32, 32, 8.0)))
+
+
+def test_the_result_names_the_device_and_dtype_that_auto_stood_for(settings, judge, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    result = align(settings(device="auto", changes={"steps": 1}))
+    assert (result["provenance"]["device"], result["provenance"]["dtype"]) == ("cpu", "float32")
+    page = (settings().out / "report.html").read_text()
+    assert f"fingerprint {result['judges'][0]['fingerprint']}" in page
+
+
 def test_prompts_without_images_are_refused_by_an_image_to_video_generator(settings, judge, tmp_path) -> None:
     write_table(tmp_path / "bare.csv", [{"prompt": "a girl"}, {"prompt": "a boy"}])
     with pytest.raises(InputError, match="makes video from images, and 2 of 2 prompts have none"):
@@ -611,7 +632,7 @@ def test_pairs_need_no_prompts_to_learn_on(settings, judge, tmp_path, prompt_tab
     [
         ({"prompt_count": 2}, "prompt_count"),
         ({"evaluation_count": 1}, "evaluation_count"),
-        ({"label": "x"}, "label"),
+        ({"min_gap": 0.25}, "min_gap"),
         ({"judge": Judge("random", {"overall": 2.0})}, "judge"),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
