@@ -15,6 +15,7 @@ from torch import nn
 
 from rewardbench.align.engines import fill, prepare_copy, settle, whole
 from rewardbench.align.families.base import VideoFamily
+from rewardbench.align.lora_header import prediction_of, rank_and_alpha, settle_header
 from rewardbench.align.recipe import Recipe
 from rewardbench.errors import InputError
 
@@ -29,11 +30,11 @@ def attach(family: VideoFamily, recipe: Recipe, start: Path | None = None) -> No
     Args:
         family: its ``transformer`` is changed in place.
         recipe: ``tuning``, ``lora_rank``, ``lora_alpha``, ``lora_from``, ``reference``, ``seed``.
-        start: folder of a LoRA to start from; a new one if None. A new LoRA changes nothing until it has learnt: its B
-            is 0.
+        start: folder of a LoRA to start from, of the recipe's rank and alpha (:func:`strength_of`); a new one if None.
+            A new LoRA changes nothing until it has learnt: its B is 0.
 
     Raises:
-        InputError: the LoRA does not fit the network, or ``lora_from`` lies behind its last block.
+        InputError: the LoRA does not fit the network or the recipe, or ``lora_from`` lies behind its last block.
     """
     network = family.transformer
     if recipe.tuning == "full":
@@ -53,6 +54,7 @@ def attach(family: VideoFamily, recipe: Recipe, start: Path | None = None) -> No
             network.add_adapter(config, adapter_name=POLICY)
         else:
             load_adapter(family, start, POLICY)
+            _check_strength(family, recipe, start)
             _check_prefix_is_free(family, recipe.lora_from, start)
         if recipe.reference in ("frozen_adapter", "ema") and recipe.compares:
             with warnings.catch_warnings():  # a second adapter is what is wanted
@@ -95,6 +97,29 @@ def _late_modules(family: VideoFamily, first: int) -> set[int]:
     return {id(module) for block in blocks[first:] for module in block.modules()}
 
 
+def strength_of(start: Path) -> dict[str, int]:
+    """``lora_rank`` and ``lora_alpha`` of a LoRA to start from, as a recipe has them.
+
+    Raises:
+        InputError: there is none, or its alpha is not a whole number, which a recipe cannot hold.
+    """
+    path = lora_file(start)
+    rank, alpha = rank_and_alpha(path)
+    if alpha != int(alpha):
+        raise InputError(f"the LoRA {path} has alpha {alpha:g}; only whole numbers can be started from")
+    return {"lora_rank": rank, "lora_alpha": int(alpha)}
+
+
+def _check_strength(family: VideoFamily, recipe: Recipe, start: Path) -> None:
+    """A record that said another rank or alpha than the adapter's would be wrong."""
+    config = family.transformer.peft_config[POLICY]
+    if (config.r, config.lora_alpha) != (recipe.lora_rank, recipe.lora_alpha):
+        raise InputError(
+            f"the LoRA {start} has rank {config.r} and alpha {config.lora_alpha:g}, and the recipe says lora_rank "
+            f"{recipe.lora_rank} and lora_alpha {recipe.lora_alpha}; leave these two out of --set, or set the LoRA's"
+        )
+
+
 def _check_prefix_is_free(family: VideoFamily, first: int, start: Path) -> None:
     if not first:
         return
@@ -122,6 +147,12 @@ def load_adapter(family: VideoFamily, folder: Path, name: str) -> None:
             keys = list(file.keys())
     except Exception as error:
         raise InputError(f"{path} cannot be read as safetensors: {error}") from error
+    mine, theirs = family.schedule.describe().get("prediction"), prediction_of(path)
+    if theirs is not None and theirs != mine:
+        raise InputError(
+            f"the LoRA {path} does not fit this generator: it was trained on one that predicts {theirs}, and this one "
+            f"predicts {mine}"
+        )
     prefix = "transformer" if all(k.startswith("transformer.") for k in keys) else None
     level = diffusers_logging.get_verbosity()
     try:
@@ -139,6 +170,18 @@ def load_adapter(family: VideoFamily, folder: Path, name: str) -> None:
         raise InputError(
             f"the LoRA {path} does not fit this generator: {wanted} tensors in the file, {loaded} places in the network"
         )
+
+
+def save_adapter(family: VideoFamily, folder: Path) -> Path:
+    """Write the active adapter as diffusers' pipelines load it; equal adapters give equal files.
+
+    Returns:
+        the file.
+    """
+    family.save_adapter(folder)
+    path = lora_file(folder)
+    settle_header(path, family.schedule.describe().get("prediction"))
+    return path
 
 
 def lora_file(folder: Path) -> Path:

@@ -7,7 +7,7 @@ on where an interrupted one stopped. Layout of the run's folder::
     prompts/                 the prompts and first frames that were used
     round-1/base(.csv)       clips sampled from the generator, their latents
     round-1/scores.csv       of the judge; scores.judge.json says who that is
-    round-1/pairs.csv        a pairs file
+    round-1-pairs.csv        a pairs file; round-1-pairs.json says where its pairs come from
     round-1/cache/           latents and conditions
     round-1/train/           log.jsonl and states
     weights/                 LoRA or network, as diffusers loads it
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -29,17 +29,19 @@ import torch
 
 from rewardbench.align import adapters
 from rewardbench.align.comparison import compare
+from rewardbench.align.disk import drop_broken, writing
 from rewardbench.align.engines import engine_name, is_sharded, make_accelerator, settle
 from rewardbench.align.families import family_name
 from rewardbench.align.generator import device_of, load_generator
 from rewardbench.align.identity import digest_of_prompts, run_identity
-from rewardbench.align.judging import Judge, JudgeFacts, facts_of, reward_of, score_samples
+from rewardbench.align.judging import Judge, JudgeFacts, facts_of, read_scores, reward_of, score_samples
 from rewardbench.align.latent_cache import LatentCache
 from rewardbench.align.memory import available_to, check_fits, estimate
 from rewardbench.align.objective import pair_weights, strength
 from rewardbench.align.pairs import (
     PairSet,
     best_against_worst,
+    clips_from_file,
     every_clip,
     pairs_from_file,
     real_against_generated,
@@ -49,9 +51,8 @@ from rewardbench.align.pairs import (
 )
 from rewardbench.align.processes import from_main, on_all, on_main
 from rewardbench.align.prompts import Prompt, check_images, draw_clips
-from rewardbench.align.recipe import Recipe
-from rewardbench.align.record import write_result
-from rewardbench.align.run_prompts import keep_prompts, kept_prompts
+from rewardbench.align.record import write_pair_facts, write_result
+from rewardbench.align.run_prompts import chosen_prompts, keep_prompts, kept_prompts, open_images
 from rewardbench.align.samples import Sample, claim_folder, sample_clips, table_of
 from rewardbench.align.sampling import VelocityHook, seed_of
 from rewardbench.align.settings import (
@@ -61,7 +62,7 @@ from rewardbench.align.settings import (
 )
 from rewardbench.align.sharing import sharing_of
 from rewardbench.align.training import Trainer, states
-from rewardbench.align.watching import judge_scores, read_so_far, scores_path
+from rewardbench.align.watching import ByPrompt, failed_prompts, judge_scores, read_so_far, scores_path
 from rewardbench.align.weights import adopt, load_weights, write_weights
 from rewardbench.errors import CheckFailed, InputError
 from rewardbench.scoring.progress import Progress, Silent
@@ -97,15 +98,34 @@ class Alignment:
         self.sampling = settings.sampling.filled(self.family)
         self.generator = settings.model
         self.network_digest = self.family.network_digest()
-        self.out.mkdir(parents=True, exist_ok=True)
-        claim_folder(self.out / "align.json", run_identity(settings, self.family, self.sampling), "the files")
-        on_main(self.process, lambda: keep_prompts(settings, self.family.needs_image, self.out / "prompts"))
-        self.prompts, self.evaluation = kept_prompts(settings, self.family.needs_image, self.out / "prompts")
+        self._asked: set[Path] = set()
+        self._claim()
+
+    def _claim(self) -> None:
+        """Make the folder this run's; what is wrong with the input is said before, so that it can be mended and the
+        same folder named again."""
+        s, needs_image = self.settings, self.family.needs_image
+        chosen = chosen_prompts(s, needs_image)
+        if not (self.out / "prompts").is_dir():
+            open_images([*chosen[0], *chosen[1]])
+        if s.pairs is not None:
+            self._given_pairs(s.pairs, chosen[1])
+        identity = run_identity(s, self.family, self.sampling)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            claim_folder(self.out / "align.json", identity, "the files")
+        except OSError as error:
+            raise InputError(
+                f"--out {self.out} cannot be written: {error.strerror or error}; name another folder"
+            ) from None
+        on_main(self.process, lambda: keep_prompts(s, chosen, self.out / "prompts"))
+        self.prompts, self.evaluation = kept_prompts(s, needs_image, self.out / "prompts")
 
     # ------------------------------------------------------------------ stages
 
     def run(self, stage: str | None = None) -> dict[str, Any]:
-        """All stages, or one; the result so far.
+        """All stages, those up to one of learning, or one of ``evaluate`` (which writes the page anew) and ``report``;
+        the result so far.
 
         Raises:
             InputError: an unknown stage, or files of the stages before it are missing.
@@ -117,7 +137,7 @@ class Alignment:
             self._learn(stage)
         if stage in (None, "evaluate"):
             self.evaluate()
-        if stage in (None, "report"):
+        if stage in (None, "evaluate", "report"):  # a page of an older result would contradict this one
             from rewardbench.align.report import write_report
 
             on_main(self.process, lambda: write_report(self.out))
@@ -126,6 +146,8 @@ class Alignment:
 
     def _learn(self, stage: str | None) -> None:
         adapters.attach(self.family, self.recipe, self.settings.start)
+        if stage in (None, "train") and not states(self.out / "round-1" / "train"):
+            self._refuse_what_does_not_fit()
         for number in range(self.recipe.rounds):
             folder = self.out / f"round-{number + 1}"
             folder.mkdir(exist_ok=True)
@@ -152,7 +174,8 @@ class Alignment:
             cache.open()
             self._train_round(folder, number, pairs, cache)
         if stage in (None, "train"):
-            write_weights(self.family, self.recipe, self.out / "weights", self.process)
+            with writing(self.out / "weights"):
+                write_weights(self.family, self.recipe, self.out / "weights", self.process)
 
     def _fill(self, cache: LatentCache) -> None:
         begin = partial(self._begin, "encoding")
@@ -241,20 +264,25 @@ class Alignment:
     def _score(
         self, samples: Sequence[Sample], judge: Judge, facts: JudgeFacts, path: Path
     ) -> dict[str, dict[str, float]]:
-        """Scores of all dimensions; asked for by one process, read by all."""
+        """Scores of all dimensions; asked for by one process, read by all.
+
+        Clips that the judge failed on in an earlier run are asked for again, once a run; those to learn from not after
+        they were coded: what is learned from must stay what it is.
+        """
         wanted, device = tuple(facts.dimensions), self.settings.device
-        on_main(
-            self.process,
-            lambda: score_samples(samples, judge, path, dimensions=wanted, device=device, progress=self.progress),
-        )
-        return score_samples(samples, judge, path, dimensions=wanted)
+        settled = path.exists() and (path in self._asked or (path.parent / "cache" / "cache.json").exists())
+        if not from_main(self.process, settled):
+            on_main(
+                self.process,
+                lambda: score_samples(samples, judge, path, dimensions=wanted, device=device, progress=self.progress),
+            )
+            self._asked.add(path)
+        return read_scores(samples, judge, path, dimensions=wanted)
 
     def _pair_round(self, folder: Path, samples: list[Sample], rewards: dict[str, float]) -> PairSet:
         s, r = self.settings, self.recipe
         if s.pairs is not None:
-            pairs = pairs_from_file(s.pairs, s.label, self.generator)
-            check_images([p.prompt for p in pairs.pairs], str(s.pairs), needs_image=self.family.needs_image)
-            self._refuse_overlap(pairs)
+            pairs = self._given_pairs(s.pairs, self.evaluation)
         elif s.winners is not None and r.algorithm == "sft":
             pairs = real_alone(s.winners, self.prompts)
         elif s.winners is not None or r.algorithm == "realdpo":
@@ -269,8 +297,10 @@ class Alignment:
         for sentence in (*pairs.left_out, pairs.off_policy):
             if sentence:
                 self.progress.message(sentence)
+        pair_weights(pairs.pairs, r, self.facts.reward_range)  # what it refuses, it refuses before clips are encoded
         if s.pairs is None and any(p.lose for p in pairs.pairs):
             on_main(self.process, lambda: write_pairs(pairs, folder.parent / f"{folder.name}-pairs.csv"))
+        on_main(self.process, lambda: write_pair_facts(pairs, folder))
         return pairs
 
     def _drawn_winners(self) -> Path:
@@ -278,14 +308,20 @@ class Alignment:
         on_main(self.process, lambda: draw_clips(self.out / "real", self.prompts))
         return self.out / "real" / "real.csv"
 
-    def _refuse_overlap(self, pairs: PairSet) -> None:
+    def _given_pairs(self, path: Path, compared: Sequence[Prompt]) -> PairSet:
+        """The user's pairs; none of a prompt that is compared on."""
+        if self.recipe.algorithm == "flow-rwr":
+            pairs = clips_from_file(path, self.generator)
+        else:
+            pairs = pairs_from_file(path, self.settings.label, self.generator)
+        check_images([p.prompt for p in pairs.pairs], str(path), needs_image=self.family.needs_image)
         learned = {p.prompt.text for p in pairs.pairs}
-        both = sum(p.text in learned for p in self.evaluation)
+        both = sum(p.text in learned for p in compared)
         if both:
             raise InputError(
-                f"{both} prompts to compare on stand in {self.settings.pairs}, which is learned from; take them out of "
-                "one of the two"
+                f"{both} prompts to compare on stand in {path}, which is learned from; take them out of one of the two"
             )
+        return pairs
 
     def _train_round(self, folder: Path, number: int, pairs: PairSet, cache: LatentCache) -> None:
         steps = self.recipe.steps // self.recipe.rounds
@@ -295,8 +331,7 @@ class Alignment:
             for sentence in strength(self.family, recipe, weights):
                 self.progress.message(sentence)
         accelerator = make_accelerator(self.family, recipe)
-        if number == 0:
-            self._refuse_what_does_not_fit(recipe, accelerator)
+        on_main(self.process, lambda: self._drop_broken_states(folder / "train"))
         trainer = Trainer(
             self.family,
             recipe,
@@ -308,18 +343,27 @@ class Alignment:
             log_every=self.settings.log_every,
             accelerator=accelerator,
         )
-        looks = self.settings.evaluations if number + 1 == self.recipe.rounds else 1
-        for until in sorted({round(steps * (i + 1) / looks) for i in range(looks)}):
+        total, before = steps * self.recipe.rounds, steps * number
+        looks = look_steps(total, self.settings.evaluations)
+        for until in sorted({step - before for step in looks if before < step <= before + steps} | {steps}):
             begin = partial(self._begin, f"training (round {number + 1}) to step {until}")
-            trainer.train(until, begin=begin, advance=self.progress.advance)
-            if until < steps:
-                self._watch(trainer, number * steps + until)
+            with writing(folder / "train"):
+                trainer.train(until, begin=begin, advance=self.progress.advance)
+            if before + until in looks and before + until < total:
+                self._watch(trainer, before + until)
 
-    def _refuse_what_does_not_fit(self, recipe: Recipe, accelerator: Any) -> None:
-        network = self.family.transformer
-        if next(network.parameters()).device.type == "cuda":  # a CPU's system swaps first
-            sharing = sharing_of(accelerator, engine_name(accelerator))
-            check_fits(estimate(self.family, recipe, sharing=sharing), available_to(network))
+    def _drop_broken_states(self, folder: Path) -> None:
+        for state in drop_broken(states(folder)):
+            self.progress.message(
+                f"{state} was cut short and is left out; training goes on from the one before, if any"
+            )
+
+    def _refuse_what_does_not_fit(self) -> None:
+        """The check of ``--dry-run``, with what the engine shares out: before hours of sampling, not after them."""
+        accelerator = make_accelerator(self.family, self.recipe)
+        sharing = sharing_of(accelerator, engine_name(accelerator))
+        needed = estimate(self.family, self.recipe, sharing=sharing)
+        on_all(self.process, lambda: check_fits(needed, available_to(self.family.transformer)))
 
     # ------------------------------------------------------------------ base against aligned
 
@@ -391,12 +435,19 @@ class Alignment:
         load_weights(self.family, self.recipe, self.out / "weights")
         base = self.base_look(self.evaluation)
         aligned = self._look(self.recipe.steps, self.evaluation, self.out / "evaluate" / "aligned")
-        changes = {}
-        for name, before in base["scores"].items():
-            change = compare(before, aligned["scores"][name], seed=self.recipe.seed)
-            changes[name] = None if change is None else change.as_dict()
+        changes = self._changes(base["scores"], aligned["scores"])
         alarm = read_so_far(self.out, self.settings)
         return write_result(self, changes, base["samples"], aligned["samples"], alarm)
+
+    def _changes(self, before: Mapping[str, ByPrompt], after: Mapping[str, ByPrompt]) -> dict[str, Any]:
+        """How every judge's dimension changed; a prompt that its judge failed on did not make it abstain."""
+        failed = failed_prompts(self.out, self.settings)
+        changes = {}
+        for name, base in before.items():
+            broken = failed.get(name.rpartition(":")[0], set())
+            change = compare(base, after[name], seed=self.recipe.seed, failed=broken)
+            changes[name] = None if change is None else change.as_dict()
+        return changes
 
 
 def align(settings: AlignSettings, progress: Progress | None = None, *, stage: str | None = None) -> dict[str, Any]:
@@ -405,7 +456,7 @@ def align(settings: AlignSettings, progress: Progress | None = None, *, stage: s
     Args:
         settings: what is asked for.
         progress: told of phases.
-        stage: only this one of :data:`rewardbench.align.settings.STAGES`; all if None.
+        stage: of :data:`rewardbench.align.settings.STAGES`; all if None.
 
     Raises:
         InputError: the command or its input is wrong.
@@ -423,6 +474,13 @@ def align(settings: AlignSettings, progress: Progress | None = None, *, stage: s
             f"the GPU ran out of memory ({str(error).splitlines()[0]}); what is finished stays: lower --sampling-batch "
             "or micro_batch_size, or choose checkpointing full or low_memory, and run the command again"
         ) from error
+
+
+def look_steps(steps: int, looks: int) -> list[int]:
+    """Steps of all rounds after which the policy is looked at: evenly spread, the last among them, and never more than
+    there are steps."""
+    count = min(looks, steps)
+    return sorted({max(1, round(steps * (i + 1) / count)) for i in range(count)})
 
 
 def _round_seed(seed: int, number: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,7 +20,8 @@ class Change:
         difference, difference_ci95: mean of the paired differences, with its 95 % percentile bootstrap over prompts.
         standardised: difference over the standard deviation of base between prompts; None where that is 0 or unknown.
         win_rate, win_rate_ci95: share of prompts where the aligned clips score higher; equal ones count one half.
-        n: prompts compared; ``abstained``: prompts left out because one side has no score.
+        n: prompts compared; ``abstained``: prompts left out because the judge gave one side no score.
+        failed: prompts left out because the judge failed on one side; not among those abstained.
     """
 
     base: float
@@ -32,22 +33,28 @@ class Change:
     win_rate_ci95: tuple[float, float]
     n: int
     abstained: int
+    failed: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def compare(base: Mapping[str, float], aligned: Mapping[str, float], *, seed: int = 0) -> Change | None:
+def compare(
+    base: Mapping[str, float], aligned: Mapping[str, float], *, seed: int = 0, failed: Collection[str] = ()
+) -> Change | None:
     """The change from base to aligned, by prompt; None where no prompt has both.
 
     Args:
         base, aligned: prompt id to score; NaN abstains.
         seed: of the bootstrap.
+        failed: prompts on which the judge failed.
     """
     both = [(base[p], aligned[p]) for p in base if p in aligned]
     pairs = np.array([pair for pair in both if not np.isnan(pair).any()], dtype=np.float64).reshape(-1, 2)
     if len(pairs) == 0:
         return None
+    unscored = [p for p in base if p in aligned and np.isnan(base[p] + aligned[p])]
+    broken = sum(p in failed for p in unscored)
     gain = pairs[:, 1] - pairs[:, 0]
     won = np.where(gain > 0, 1.0, np.where(gain == 0, 0.5, 0.0))
     rng = np.random.default_rng(seed)
@@ -62,7 +69,8 @@ def compare(base: Mapping[str, float], aligned: Mapping[str, float], *, seed: in
         win_rate=float(won.mean()),
         win_rate_ci95=_interval(won[drawn].mean(1)),
         n=len(pairs),
-        abstained=len(both) - len(pairs),
+        abstained=len(unscored) - broken,
+        failed=broken,
     )
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rewardbench.align.families import family_name
 from rewardbench.align.generator import load_generator
 from rewardbench.align.judging import facts_of
 from rewardbench.align.losses import effective_beta
 from rewardbench.align.memory import available_to, check_fits, estimate
 from rewardbench.align.objective import loss_elements
-from rewardbench.align.run_prompts import split_prompts
+from rewardbench.align.pairs import clips_from_file, pairs_from_file
+from rewardbench.align.run_prompts import chosen_prompts
 from rewardbench.align.settings import TOY_EVALUATION_PROMPTS, TOY_PROMPTS, AlignSettings, check_settings
 
 
-def describe_run(settings: AlignSettings) -> list[str]:
-    """Lines for the terminal.
+def describe_run(settings: AlignSettings) -> Iterator[str]:
+    """Lines for the terminal, all of them before too little memory is refused.
 
     Raises:
         InputError: what the run itself would refuse at its start, too little memory among it.
@@ -22,26 +25,41 @@ def describe_run(settings: AlignSettings) -> list[str]:
     check_settings(settings, toy=family_name(settings.model) == "toy")
     facts_of(settings.judge)
     family = load_generator(settings)
-    if settings.prompts is None:
-        learn = settings.prompt_count or TOY_PROMPTS
-        check = settings.evaluation_count or TOY_EVALUATION_PROMPTS
-    else:
-        sides = split_prompts(settings, family.needs_image)
-        learn, check = len(sides[0]), len(sides[1])
+    sides = chosen_prompts(settings, family.needs_image)
+    check = len(sides[1]) or settings.evaluation_count or TOY_EVALUATION_PROMPTS
     elements = loss_elements(family, recipe)
-    lines = [
+    yield (
         f"generator: {settings.model}, clips of {family.clip.frames} frames, {family.clip.width}x{family.clip.height}, "
-        f"{elements:,} latent elements each in the loss",
-        f"judge: {settings.judge.label}; held out: {', '.join(j.plugin for j in settings.held_out) or 'none'}",
-        f"to sample: {learn * recipe.samples_per_prompt * recipe.rounds:,} clips of {learn} prompts to learn on, "
-        f"{2 * check:,} of {check} prompts to compare on, {settings.sampling.filled(family).steps} steps each",
-        f"to train: {recipe.steps} steps of {recipe.batch_size} examples, {recipe.tuning}, {recipe.algorithm}",
-    ]
+        f"{elements:,} latent elements each in the loss"
+    )
+    yield f"judge: {settings.judge.label}; held out: {', '.join(j.plugin for j in settings.held_out) or 'none'}"
+    if settings.pairs is not None:
+        if recipe.algorithm == "flow-rwr":
+            pairs, what = clips_from_file(settings.pairs, settings.model), "clips"
+        else:
+            pairs, what = pairs_from_file(settings.pairs, settings.label, settings.model), "pairs"
+        yield f"to learn from: {len(pairs.pairs):,} {what} of {settings.pairs}, {len(pairs.clips):,} clips to encode"
+        sampled = "to sample: "
+    elif settings.winners is not None and recipe.algorithm == "sft":
+        yield f"to learn from: the clips of {settings.winners}"
+        sampled = "to sample: "
+    else:
+        learn = len(sides[0]) or settings.prompt_count or TOY_PROMPTS
+        clips = learn * recipe.samples_per_prompt * recipe.rounds
+        sampled = f"to sample: {clips:,} clips of {learn} prompts to learn on, "
+    steps = settings.sampling.filled(family).steps
+    yield f"{sampled}{2 * check:,} clips of {check} prompts to compare on, {steps} steps each"
+    if recipe.algorithm == "flow-nrg":
+        yield (
+            f"to train: {recipe.steps} steps of {recipe.batch_size} pairs, a latent reward on the first "
+            f"{recipe.latent_depth} blocks, flow-nrg"
+        )
+        yield "memory: not estimated for flow-nrg; the generator has no gradient, the latent reward's blocks have"
+        return
+    yield f"to train: {recipe.steps} steps of {recipe.batch_size} examples, {recipe.tuning}, {recipe.algorithm}"
     if recipe.compares:
         beta = effective_beta(recipe.beta, scale=recipe.scale, reduction=recipe.reduction, elements=elements)
-        lines.append(f"effective beta: {beta.per_sample:g} per sample, {beta.per_element:.3g} per element")
-    if recipe.algorithm != "flow-nrg":
-        needed = estimate(family, recipe)
-        lines.append(needed.describe())
-        check_fits(needed, available_to(family.transformer))
-    return lines
+        yield f"effective beta: {beta.per_sample:g} per sample, {beta.per_element:.3g} per element"
+    needed = estimate(family, recipe)
+    yield needed.describe()
+    check_fits(needed, available_to(family.transformer))

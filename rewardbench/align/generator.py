@@ -16,20 +16,36 @@ def load_generator(settings: AlignSettings) -> VideoFamily:
     return load_family(
         settings.model,
         device=device_of(settings.device),
-        dtype=_dtype(settings),
+        dtype=dtype_of(settings),
         clip=settings.clip,
         options=settings.model_options,
     )
 
 
 def device_of(name: str) -> str:
-    """``auto`` is a GPU where there is one."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """``auto`` is a GPU where there is one.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(f"--device {name} cannot be used: {reason}; name cpu, or leave it out") from None
+    return name
 
 
-def _dtype(settings: AlignSettings) -> torch.dtype:
+def dtype_of(settings: AlignSettings) -> torch.dtype:
+    """Of the generator's frozen weights; ``auto`` is bfloat16 for real generators on a GPU.
+
+    Raises:
+        InputError: no such dtype.
+    """
     name = settings.dtype
     if name == "auto":
         large = device_of(settings.device) == "cuda" and family_name(settings.model) != "toy"

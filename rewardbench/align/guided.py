@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from rewardbench.align.alignment import Alignment
-from rewardbench.align.comparison import compare
 from rewardbench.align.families.base import Condition
 from rewardbench.align.guidance import guided_velocity
 from rewardbench.align.hooks import latent_reward_class
@@ -134,10 +133,7 @@ class GuidedAlignment(Alignment):
         hook, facts = self._hook()
         base = self._look(0, self.evaluation, self.out / "evaluate" / "base")
         guided = self._look(self.recipe.steps, self.evaluation, self.out / "evaluate" / "aligned", hook=hook)
-        changes = {}
-        for name, before in base["scores"].items():
-            change = compare(before, guided["scores"][name], seed=self.recipe.seed)
-            changes[name] = None if change is None else change.as_dict()
+        changes = self._changes(base["scores"], guided["scores"])
         alarm = read_so_far(self.out, self.settings)
         return write_result(self, changes, base["samples"], guided["samples"], alarm, extra={"guidance": facts})
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rewardbench.align import adapters
 from rewardbench.align.families import VideoFamily
-from rewardbench.align.prompts import Prompt
+from rewardbench.align.prompts import Prompt, read_prompts
 from rewardbench.align.sampling import SamplingSettings
 from rewardbench.align.settings import AlignSettings
 from rewardbench.errors import InputError
@@ -39,6 +39,7 @@ def run_identity(s: AlignSettings, family: VideoFamily, sampling: SamplingSettin
         "sampling": dataclasses.asdict(sampling),
         "prompts": digest_of_file(s.prompts),
         "evaluation_prompts": digest_of_file(s.evaluation_prompts),
+        "first_frames": digest_of_images([s.prompts, s.evaluation_prompts]),
         "prompt_count": s.prompt_count,
         "evaluation_count": s.evaluation_count,
         "pairs": digest_of_file(s.pairs),
@@ -71,6 +72,17 @@ def digest_of_prompts(prompts: Sequence[Prompt]) -> str:
     """SHA-256 (hex) of ids, captions and images."""
     rows = [[p.prompt_id, p.text, content_hash(p.image) if p.image else ""] for p in prompts]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def digest_of_images(tables: Sequence[Path | None]) -> str | None:
+    """SHA-256 (hex) of the images that prompt tables name, in their order; None where they name none.
+
+    Raises:
+        InputError: a table cannot be read, or an image is not there.
+    """
+    prompts = [p for table in tables if table is not None for p in read_prompts(table, needs_image=False)]
+    found = [content_hash(p.image) if p.image else "" for p in prompts]
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest() if any(found) else None
 
 
 def digest_or_name(given: str | None) -> str | None:

@@ -43,6 +43,11 @@ class Judge:
     options: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def name(self) -> str:
+        """The plugin's, whatever its preset."""
+        return self.plugin.partition(":")[0]
+
+    @property
     def label(self) -> str:
         """``animereward:overall``, or ``animereward:3*smoothness+5*motion``."""
         if len(self.mix) == 1:
@@ -144,7 +149,8 @@ def score_samples(
 ) -> Scores:
     """Scores of clips, from ``path`` where they stand there already, else scored and written there.
 
-    Who scored is written beside them (``.judge.json``): scores of another version or other weights are not mixed in.
+    Clips on which the judge failed are scored again, and ``path`` is written again where that helped. Who scored is
+    written beside them (``.judge.json``): scores of another version or other weights are not mixed in.
 
     Args:
         samples: the clips.
@@ -159,31 +165,68 @@ def score_samples(
             scores were written.
     """
     wanted = tuple(dimensions or facts_of(judge).dimensions)
+    before: dict[str, dict[str, str]] = {}
     if path.exists() and _judge_file(path).exists():  # else nobody knows whose scores they are
-        _check_judge(path, judge)
-        return _read(path, samples, wanted)
+        read_scores(samples, judge, path, dimensions=wanted)
+        before = {row["clip_id"]: row for row in read_table(path)[1]}
+    left = [s for s in samples if s.clip_id not in before or before[s.clip_id].get("error")]
+    if not left:
+        return read_scores(samples, judge, path, dimensions=wanted)
+    found = _ask(left, judge, wanted, device, progress)
+    failed = [row["error"] for row in found.values() if row["error"]]
+    if len(failed) == len(samples):
+        raise InputError(f"{judge.plugin} scored none of the {len(samples)} clips: {failed[0]}")
+    after = before | {clip_id: row for clip_id, row in found.items() if clip_id not in before or not row["error"]}
+    _write(path, judge, wanted, [after[s.clip_id] for s in samples])
+    return read_scores(samples, judge, path, dimensions=wanted)
+
+
+def _ask(
+    samples: Sequence[Sample], judge: Judge, wanted: Sequence[str], device: str, progress: Progress | None
+) -> dict[str, dict[str, str]]:
+    """Rows of the table by clip id, of clips that are scored now."""
     clips = [Clip(s.clip_id, s.video, s.prompt.text, s.prompt.image, {"name": s.clip_id}) for s in samples]
     rows = score_clips(
         ScoreSettings(
-            clips, judge.plugin, weights=judge.weights, options=judge.options, dimensions=wanted, device=device
+            clips, judge.plugin, weights=judge.weights, options=judge.options, dimensions=tuple(wanted), device=device
         ),
         progress,
     )
-    failed = [row["error"] for row in rows if row["error"]]
-    if len(failed) == len(rows):
-        raise InputError(f"{judge.plugin} scored none of the {len(rows)} clips: {failed[0]}")
+    found = {}
+    for s, row in zip(samples, rows, strict=True):
+        values = {d: row["scores"].get(d) for d in wanted}
+        cells = {d: "" if v is None else repr(float(v)) for d, v in values.items()}
+        found[s.clip_id] = {"clip_id": s.clip_id, **cells, "error": row["error"] or ""}
+    return found
+
+
+def _write(path: Path, judge: Judge, wanted: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(judge_record(judge), indent=1, ensure_ascii=False), encoding="utf-8")
     os.replace(partial, _judge_file(path))  # before the scores: where they are, it is known whose they are
     with open(partial, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["clip_id", *wanted, "error"])
-        for s, row in zip(samples, rows, strict=True):
-            values = [row["scores"].get(d) for d in wanted]
-            writer.writerow([s.clip_id, *("" if v is None else repr(float(v)) for v in values), row["error"] or ""])
+        writer = csv.DictWriter(stream, ["clip_id", *wanted, "error"], lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
     os.replace(partial, path)
-    return _read(path, samples, wanted)
+
+
+def read_scores(samples: Sequence[Sample], judge: Judge, path: Path, *, dimensions: Sequence[str]) -> Scores:
+    """What :func:`score_samples` wrote; nothing is scored.
+
+    Raises:
+        InputError: there is no such table, it is of other clips, or of a judge that is no longer who it was.
+    """
+    _check_judge(path, judge)
+    return _read(path, samples, dimensions)
+
+
+def failures(path: Path) -> dict[str, str]:
+    """Clip id to error of the clips that the judge failed on, in a table that :func:`score_samples` wrote."""
+    if not path.exists():
+        return {}
+    return {row["clip_id"]: row["error"] for row in read_table(path)[1] if row.get("error")}
 
 
 def _judge_file(scores: Path) -> Path:
@@ -191,6 +234,8 @@ def _judge_file(scores: Path) -> Path:
 
 
 def _check_judge(path: Path, judge: Judge) -> None:
+    if not _judge_file(path).exists():
+        raise InputError(f"nothing says who scored {path}; choose another --out, or remove it to score again")
     before, now = json.loads(_judge_file(path).read_text(encoding="utf-8")), judge_record(judge)
     if before["fingerprint"] != now["fingerprint"]:
         versions = f"{before['version']}, now {now['version']}"

@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from rewardbench.align.disk import is_whole, writing
 from rewardbench.align.families.base import ClipShape, Condition, VideoFamily
 from rewardbench.align.prompts import Prompt, fit
 from rewardbench.align.samples import Sample, claim_folder, conditions
@@ -78,7 +79,7 @@ class LatentCache:
         begin: Callable[[int], None] = lambda n: None,
         advance: Callable[[int], None] = lambda n: None,
     ) -> None:
-        """Write the shards that are missing; with ``part`` (i, n) only every n-th, from the i-th.
+        """Write the shards that are missing or were cut short; with ``part`` (i, n) only every n-th, from the i-th.
 
         Args:
             part: of several processes or machines.
@@ -91,7 +92,7 @@ class LatentCache:
 
         def missing(kind: str, shards: Iterable[list[Any]]) -> list[tuple[Path, list[Any]]]:
             mine = [(self._path(kind, i), items) for i, items in enumerate(shards) if i % part[1] == part[0]]
-            return [(path, items) for path, items in mine if not path.exists()]
+            return [(path, items) for path, items in mine if not is_whole(path)]
 
         left = missing("latents", _shards(self._clips))
         begin(sum(len(clips) for _, clips in left))
@@ -191,5 +192,6 @@ def _shards(items: Sequence[Sample] | Sequence[Prompt]) -> Iterable[list]:  # ty
 
 def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
-    os.replace(partial, path)
+    with writing(path):
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
+        os.replace(partial, path)

@@ -148,7 +148,7 @@ def gap_weight(reward_win: Number, reward_lose: Number, *, alpha: float = 2.0) -
 
 
 def normalise_rewards(rewards: Tensor, low: float, high: float) -> Tensor:
-    """(r - low) / (high - low), limited to [0, 1].
+    """(r - low) / (high - low), limited to [0, 1]: what lies beyond by more than rounding is the caller's to refuse.
 
     Raises:
         ValueError: low is not below high.

@@ -117,7 +117,7 @@ def _changes_table(rows: Sequence[Row]) -> str:
                 *(row.score(c.base), row.score(c.aligned), f"{row.difference(c.difference)} [{low}, {high}]"),
                 f"{win_rate(c.win_rate)} [{won_low}, {won_high}]",
                 notation.count(c.n) + (" (too few)" if row.few else ""),
-                notation.count(c.abstained),
+                notation.count(c.abstained) + (f" ({notation.count(c.failed)} failed)" if c.failed else ""),
             ]
         lines.append(f"| {_md(row.name)} | {row.note} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -204,6 +204,14 @@ def _made(result: Mapping[str, Any], mix: Mapping[str, float]) -> str:
         f"- Prompts: {notation.count(result['prompts']['learned_on'])} learned on, "
         f"{notation.count(result['prompts']['compared_on'])} others compared on",
         *([f"- Pairs: {', '.join(notation.count(n) for n in pairs)}"] if pairs else []),
+        *(
+            f"- Learned from: {_md(one)}"
+            for one in dict.fromkeys(p["source"] for p in result["pairs"] if p.get("source"))
+        ),
+        *(
+            f"- {_md(one[:1].upper() + one[1:])}"
+            for one in dict.fromkeys(t for p in result["pairs"] for t in p.get("said", ()))
+        ),
         f"- Effective beta: {beta['per_sample']:g} per sample (of the mean squared error), {beta['per_element']:.3g} "
         f"per element ({notation.count(beta['elements'])} elements a clip)"
         if beta

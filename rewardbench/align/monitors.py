@@ -24,7 +24,7 @@ Paired = tuple[Scores, Scores]
 MOTION = ("motion", "visual_motion", "flow_amplitude", "dynamic_degree")
 """Dimensions that say how much moves (not how well)."""
 MOTION_TRADED = "motion traded for quality"
-"""The finding that Zhu et al., 2025 (arXiv:2504.10044, Tab. 1 and 2) report of their own aligned model: its visual
+"""The finding that Zhu et al., 2025 (arXiv:2504.10044) report of their own aligned model: its visual
 motion falls (65.13 to 59.86, VBench's dynamic degree 57.33 to 43.33) while the other dimensions rise."""
 
 

@@ -161,7 +161,8 @@ def pair_weights(
         declared: the judge's declared range, or None where it declares none.
 
     Raises:
-        InputError: rewards are missing, the range the recipe asks for is not known, or a weight is not finite.
+        InputError: rewards are missing or infinite, the range the recipe asks for is not known or does not hold them,
+            no pair weighs anything, or a weight is not finite.
     """
     if recipe.algorithm != "flow-rwr" and recipe.pair_weight == "none":
         return {}
@@ -188,6 +189,11 @@ def pair_weights(
         weight = losses.gap_weight(
             losses.normalise_rewards(win, low, high), losses.normalise_rewards(lose, low, high), alpha=recipe.alpha
         )
+        if not bool((weight != 0).any()):
+            raise InputError(
+                f"winner and loser have the same reward in all {len(pairs)} pairs, so gap weights are all 0 and "
+                "nothing would be learned; choose dpo, which asks no reward"
+            )
     return {p.pair_id: float(w) for p, w in zip(pairs, weight, strict=True)}
 
 
@@ -204,9 +210,10 @@ def strength(family: VideoFamily, recipe: Recipe, weights: Mapping[str, float]) 
         )
     if weights:
         values = torch.tensor(list(weights.values()))
+        none = int((values == 0).sum())
         said.append(
-            f"weights of {len(values)} examples: mean {values.mean():.3g}, largest {values.max():.3g}, effective "
-            f"sample size {losses.effective_sample_size(values):.1f}"
+            f"weights of {len(values)} examples: mean {values.mean():.3g}, largest {values.max():.3g}, "
+            f"{f'{none} weigh 0, ' if none else ''}effective sample size {losses.effective_sample_size(values):.1f}"
         )
     return said
 
@@ -215,6 +222,9 @@ def _all_known(rewards: Tensor, why: str) -> None:
     missing = int(rewards.isnan().sum())
     if missing:
         raise InputError(f"{why}, and {missing} rewards are missing; score the clips, or choose dpo or sft")
+    infinite = int(rewards.isinf().sum())
+    if infinite:
+        raise InputError(f"{why}, and {infinite} rewards are infinite; leave these clips out, or choose dpo or sft")
 
 
 def _range(rewards: Tensor, recipe: Recipe, declared: tuple[float, float] | None) -> tuple[float, float]:
@@ -223,8 +233,21 @@ def _range(rewards: Tensor, recipe: Recipe, declared: tuple[float, float] | None
             raise InputError(
                 "the judge declares no finite range that rewards could be normalised by; choose gap_range data"
             )
+        _all_within(rewards, declared)
         return declared
     low, high = float(rewards.min()), float(rewards.max())
     if low == high:
         raise InputError("all rewards are equal; there is no gap to weigh pairs by")
     return low, high
+
+
+def _all_within(rewards: Tensor, declared: tuple[float, float]) -> None:
+    """Limited to the range, rewards of another scale would all be its ends, and their pairs weigh nothing."""
+    low, high = declared
+    slack = 1e-6 * (high - low)  # a mean of rewards at an end is rounded
+    outside = int(((rewards < low - slack) | (rewards > high + slack)).sum())
+    if outside:
+        raise InputError(
+            f"{outside} of {len(rewards)} rewards lie outside [{low:g}, {high:g}], the range that the judge declares "
+            f"(they reach from {float(rewards.min()):g} to {float(rewards.max()):g}); choose gap_range data"
+        )

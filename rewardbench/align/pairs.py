@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,8 +69,10 @@ def best_against_worst(
         min_gap: smallest difference that makes a pair; equal clips never do.
 
     Raises:
-        InputError: no prompt gives a pair, with the reason.
+        InputError: no prompt gives a pair, with the reason; or ``min_gap`` is below 0 or NaN.
     """
+    if not min_gap >= 0:
+        raise InputError(f"min_gap is not negative, and {min_gap} is no such number")
     groups: dict[str, list[Sample]] = {}
     for s in samples:
         groups.setdefault(s.prompt.prompt_id, []).append(s)
@@ -234,13 +236,49 @@ def pairs_from_file(path: Path, label: str | None, generator: str) -> PairSet:
     if not pairs:
         raise InputError(f"{path}: no pair is decided by {label!r}")
     left_out = (f"{ties} of {len(benchmark.comparisons)} pairs are ties, or have no label {label!r}",) if ties else ()
+    return PairSet(tuple(pairs), clips, f"{path.name}:{label}", left_out, _off_policy(makers, generator))
+
+
+def clips_from_file(path: Path, generator: str) -> PairSet:
+    """Every clip of a pairs file by itself, once, with its own reward, for Flow-RWR; labels do not matter.
+
+    Args:
+        path: a pairs file with ``reward_a`` and ``reward_b``.
+        generator: name of the generator that is trained.
+
+    Raises:
+        InputError: no clips, or rows that contradict each other about a clip's reward.
+    """
+    benchmark = load_benchmark(path)
+    if not benchmark.has_clips:
+        raise InputError(f"{path} names no clips; aligning needs the videos themselves")
+    clips: dict[str, Sample] = {}
+    rewards: dict[str, float] = {}
+    for c in benchmark.comparisons:
+        for clip_id, side in ((c.clip_a, "a"), (c.clip_b, "b")):
+            reward, known = _number(c.row.get(f"reward_{side}", "")), rewards.get(clip_id, math.nan)
+            if reward != known and not math.isnan(reward) and not math.isnan(known):
+                raise InputError(
+                    f"{path} gives {clip_id} two rewards, {known:g} and {reward:g}; flow-rwr learns from each clip by "
+                    "one reward"
+                )
+            rewards[clip_id] = known if math.isnan(reward) else reward
+            if clip_id not in clips:
+                clip = benchmark.clips[clip_id]
+                prompt = Prompt(c.pair_id, c.prompt, clip.image)
+                maker = c.row.get(f"model_{side}", "") or "unknown"
+                clips[clip_id] = Sample(clip_id, clip.video, prompt, 0, maker, None)
+    makers = {"" if s.generator == "unknown" else s.generator for s in clips.values()}
+    lone = tuple(PreferencePair(i, s.prompt, i, (), rewards[i], ()) for i, s in clips.items())
+    return PairSet(lone, clips, path.name, (), _off_policy(makers, generator))
+
+
+def _off_policy(makers: Collection[str], generator: str) -> str:
+    """What is to be expected of clips of these generators (``""``: it is not said whose)."""
     foreign = sorted(m for m in makers if m and m != generator)
-    off_policy = ""
-    if foreign or "" in makers:
-        off_policy = (
-            f"clips of {', '.join(foreign) or 'unknown generators'} teach {generator}: expect less than from its own"
-        )
-    return PairSet(tuple(pairs), clips, f"{path.name}:{label}", left_out, off_policy)
+    if not foreign and "" not in makers:
+        return ""
+    return f"clips of {', '.join(foreign) or 'unknown generators'} teach {generator}: expect less than from its own"
 
 
 def without_contradictions(pairs: PairSet) -> PairSet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
@@ -32,6 +32,14 @@ class Phases:
         """Seconds since the last call."""
         taken, self._seconds = self._seconds, {}
         return taken
+
+    def so_far(self) -> dict[str, float]:
+        """Seconds since the last :meth:`take`, which they stay part of."""
+        return dict(self._seconds)
+
+    def go_on(self, seconds: Mapping[str, float]) -> None:
+        """Count on from these seconds."""
+        self._seconds = dict(seconds)
 
     def _now(self) -> float:
         if self._cuda:

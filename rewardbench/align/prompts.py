@@ -47,7 +47,11 @@ def read_prompts(path: Path, *, needs_image: bool) -> list[Prompt]:
     if path.suffix.lower() == ".txt":
         if not path.is_file():
             raise InputError(f"{path} does not exist")
-        rows = [{"prompt": line.strip()} for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} cannot be read: {error}; save it as UTF-8 text") from None
+        rows = [{"prompt": line.strip()} for line in lines if line.strip()]
     else:
         columns, rows = read_table(path)
         if "prompt" not in columns:
@@ -76,15 +80,19 @@ def check_images(prompts: Sequence[Prompt], source: str, *, needs_image: bool) -
     Raises:
         InputError: naming the first few that are missing, and how many there are.
     """
-    missing = [p.image for p in prompts if p.image and not Path(p.image).is_file()]
+    missing = list(dict.fromkeys(p.image for p in prompts if p.image and not Path(p.image).is_file()))
     if missing:
-        raise InputError(f"{source}: {len(missing)} of the images are missing: {_few(missing)}")
+        raise InputError(f"{source}: {_counted(missing)} missing: {_few(missing)}")
     without = [p.prompt_id for p in prompts if not p.image] if needs_image else []
     if without:
         raise InputError(
             f"{source}: this generator makes video from images, and {len(without)} of {len(prompts)} prompts have none "
             f"(column 'image'): {_few(without)}"
         )
+
+
+def _counted(missing: Sequence[str | None]) -> str:
+    return "1 of the images is" if len(missing) == 1 else f"{len(missing)} of the images are"
 
 
 def _few(names: Sequence[str | None]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rewardbench
+from rewardbench.align.generator import device_of, dtype_of
 from rewardbench.align.judging import judge_record
 from rewardbench.align.losses import effective_beta
 from rewardbench.align.monitors import AlarmRule, findings, watch_rows
@@ -19,12 +21,13 @@ from rewardbench.align.objective import loss_elements
 from rewardbench.align.processes import on_main
 from rewardbench.align.samples import Sample
 from rewardbench.align.training import read_log
-from rewardbench.align.watching import readings
+from rewardbench.align.watching import failed_clips, readings
 from rewardbench.tables import read_table
 
 if TYPE_CHECKING:
     from rewardbench.align.alignment import Alignment
     from rewardbench.align.monitors import Alarm
+    from rewardbench.align.pairs import PairSet
 
 SCHEMA = "rewardbench.align/1"
 _PACKAGES = ("torch", "diffusers", "peft", "accelerate", "transformers")
@@ -56,6 +59,7 @@ def write_result(
         beta = {**asdict(found), "elements": elements}
     looks = readings(run.out, s)
     rounds = [run.out / f"round-{n + 1}" for n in range(recipe.rounds)]
+    pairs = [_pairs(folder) for folder in rounds]
     result: dict[str, Any] = {
         "schema": SCHEMA,
         "algorithm": recipe.algorithm,
@@ -67,10 +71,14 @@ def write_result(
         "optimised": s.judge.label,
         "held_out": [judge.plugin for judge in s.held_out],
         "judges": [judge_record(judge) for judge in (s.judge, *s.held_out)],
-        "prompts": {"learned_on": len(run.prompts), "compared_on": len(run.evaluation)},
-        "pairs": [_pairs(folder) for folder in rounds],
+        "prompts": {
+            "learned_on": len(run.prompts) if s.pairs is None else max(p.get("prompts") or 0 for p in pairs),
+            "compared_on": len(run.evaluation),
+        },
+        "pairs": pairs,
         "training": [read_log(folder / "train") for folder in rounds],
         "changes": dict(changes),
+        "failed": failed_clips(run.out, s),
         "alarm": None if alarm is None else alarm.as_dict(),
         "findings": sorted({found for look in looks for found in findings(look, AlarmRule())}),
         "watched": watch_rows(looks, AlarmRule()),
@@ -89,8 +97,8 @@ def write_result(
             "rewardbench": rewardbench.__version__,
             "python": platform.python_version(),
             **{name: _version(name) for name in _PACKAGES},
-            "device": s.device,
-            "dtype": s.dtype,
+            "device": _device_name(device_of(s.device)),
+            "dtype": str(dtype_of(s)).removeprefix("torch."),
             "processes": run.process.num_processes,
             "command": s.command,
         },
@@ -100,18 +108,48 @@ def write_result(
 
 
 def _write(result: Mapping[str, Any], path: Path) -> None:
-    partial = path.with_name(".result.partial")
+    partial = path.with_name(f".{path.stem}.partial")
     partial.write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
     os.replace(partial, path)
 
 
+def write_pair_facts(pairs: PairSet, folder: Path) -> None:
+    """Write what a round (``folder``) learned from: ``n`` pairs of a winner and a loser (None of single clips) and
+    their ``gaps``, how many ``prompts`` and ``clips``, who decided (``source``), and what is to be said of them."""
+    decided = [p for p in pairs.pairs if p.lose]
+    gaps = [p.reward_win - r for p in decided for r in p.reward_lose]
+    used = {clip for p in pairs.pairs for clip in (p.win, *p.lose)}
+    facts = {
+        "n": sum(len(p.lose) for p in decided) if decided else None,
+        "gaps": [gap for gap in gaps if math.isfinite(gap)],
+        "prompts": len({(p.prompt.text, p.prompt.image) for p in pairs.pairs}),
+        "clips": len(used),
+        "source": pairs.judge,
+        "said": [*pairs.left_out, *([pairs.off_policy] if pairs.off_policy else [])],
+    }
+    _write(facts, folder.parent / f"{folder.name}-pairs.json")
+
+
 def _pairs(folder: Path) -> dict[str, Any]:
-    """How many pairs a round had, and their gaps."""
+    """What :func:`write_pair_facts` wrote of a round; where it did not (flow-nrg, earlier versions), how many pairs its
+    table has, and their gaps."""
+    facts = folder.parent / f"{folder.name}-pairs.json"
+    if facts.exists():
+        return dict(json.loads(facts.read_text(encoding="utf-8")))
     table = folder.parent / f"{folder.name}-pairs.csv"
     if not table.exists():
         return {"n": None, "gaps": []}
     _, rows = read_table(table)
     return {"n": len(rows), "gaps": [float(row["gap"]) for row in rows if row["gap"]]}
+
+
+def _device_name(device: str) -> str:
+    """With the GPU's own name: ``cuda (NVIDIA H100 80GB HBM3)``."""
+    import torch
+
+    if torch.device(device).type != "cuda":
+        return device
+    return f"{device} ({torch.cuda.get_device_name(device)})"
 
 
 def _version(name: str) -> str | None:

@@ -114,6 +114,7 @@ def render_page(
         count=notation.count,
         win_rate=evidence.win_rate,
         value=value_text,
+        capitalize_first=lambda text: text[:1].upper() + text[1:],
         fixed=evidence.fixed,
         measure=notation.measure,
         signed=lambda value: evidence.fixed(value, 2, signed=True),

@@ -8,28 +8,60 @@ from pathlib import Path
 
 from rewardbench.align.prompts import Prompt, draw_prompts, read_prompts, write_table
 from rewardbench.align.settings import TOY_EVALUATION_PROMPTS, TOY_PROMPTS, AlignSettings
-from rewardbench.errors import InputError
+from rewardbench.errors import ClipError, InputError
+from rewardbench.video import read_image
 
 
-def keep_prompts(s: AlignSettings, needs_image: bool, folder: Path) -> None:
-    """Write ``align.csv`` and ``evaluate.csv`` into ``folder``, once.
+def chosen_prompts(s: AlignSettings, needs_image: bool) -> tuple[list[Prompt], list[Prompt]]:
+    """(to learn on, to compare on) of the tables that are named, with the user's images; a side that is drawn, or comes
+    with a pairs file, is empty.
 
     Raises:
-        InputError: a table cannot be read or split; see :func:`split_prompts`.
+        InputError: a table cannot be read or split, or an image is missing or cannot be opened.
+    """
+    learn: list[Prompt] = []
+    check: list[Prompt] = []
+    if s.prompts is not None:
+        learn, check = split_prompts(s, needs_image)
+    elif s.evaluation_prompts is not None:
+        check = read_prompts(s.evaluation_prompts, needs_image=needs_image)[: s.evaluation_count]
+    return learn, check
+
+
+def open_images(prompts: Sequence[Prompt]) -> None:
+    """Open every image, so that a broken one is named as the user knows it and not as the run's copy.
+
+    Raises:
+        InputError: naming the first that cannot be read.
+    """
+    for image in dict.fromkeys(p.image for p in prompts if p.image):
+        try:
+            read_image(image)
+        except ClipError as error:
+            raise InputError(str(error)) from None
+
+
+def keep_prompts(s: AlignSettings, chosen: tuple[Sequence[Prompt], Sequence[Prompt]], folder: Path) -> None:
+    """Write ``align.csv`` and ``evaluate.csv`` into ``folder``, once.
+
+    Args:
+        s: how many are drawn where there is no table.
+        chosen: see :func:`chosen_prompts`.
+        folder: made if missing.
     """
     learned, compared = (folder / f"{name}.csv" for name in ("align", "evaluate"))
     if learned.exists() and compared.exists():
         return
     folder.mkdir(exist_ok=True)
+    learn, check = chosen
     if s.prompts is not None:
-        learn, check = split_prompts(s, needs_image)
         copy_prompts(learn, learned)
         copy_prompts(check, compared)
         return
     if s.evaluation_prompts is None:
         draw_prompts(folder, "evaluate", s.evaluation_count or TOY_EVALUATION_PROMPTS)
     else:
-        copy_prompts(read_prompts(s.evaluation_prompts, needs_image=needs_image)[: s.evaluation_count], compared)
+        copy_prompts(check, compared)
     if s.pairs is None:
         draw_prompts(folder, "align", s.prompt_count or TOY_PROMPTS)
     else:

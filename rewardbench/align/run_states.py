@@ -25,7 +25,7 @@ _POLICY_FILE = "policy.safetensors"
 
 
 class States:
-    """States of a trainer: weights, optimiser, moved reference and step.
+    """States of a trainer: weights, optimiser, moved reference, step, and what is not logged yet.
 
     Under LoRA only the adapter's weights are written; FSDP2's states hold the whole network all the same.
     """
@@ -34,6 +34,7 @@ class States:
         self._trainer, self._accelerator = trainer, trainer.accelerator
         self._network = trainer.family.transformer
         self._moved: dict[str, Tensor] = {}
+        self._unlogged: dict[str, Any] | None = None
         self._accelerator.register_for_checkpointing(_Position(self))
         self._lora = trainer.recipe.tuning == "lora"
         if self._lora:
@@ -60,6 +61,7 @@ class States:
         settle(self._network)
         if trainer.reference is not None:
             self._moved = trainer.reference.state(keep=self._accelerator.is_main_process)
+        self._unlogged = trainer.log.state()
         more = {"exclude_frozen_parameters": True} if trainer.engine == "deepspeed" and self._lora else {}
         self._accelerator.save_state(str(partial), safe_serialization=True, **more)
         self._moved = {}
@@ -71,6 +73,7 @@ class States:
         """Load the newest state, if there is one, and cut the log back to it."""
         trainer = self._trainer
         found = states(trainer.folder)
+        trainer.log.load(None)
         if found:
             settle(self._network)
             more = {"load_module_strict": False} if trainer.engine == "deepspeed" and self._lora else {}
@@ -78,12 +81,13 @@ class States:
         on_main(self._accelerator, lambda: _cut_log(trainer.folder / LOG_FILE, trainer.step))
 
     def position(self) -> dict[str, Any]:
-        """Step and moved reference, as accelerate saves them (the first process alone)."""
-        return {"step": self._trainer.step, "reference": self._moved}
+        """Step, moved reference and sums for the log, as accelerate saves them (the first process alone)."""
+        return {"step": self._trainer.step, "reference": self._moved, "log": self._unlogged}
 
     def go_to(self, state: dict[str, Any]) -> None:
         """The other way round."""
         self._trainer.step = state["step"]
+        self._trainer.log.load(state.get("log"))
         if self._trainer.reference is not None:
             self._trainer.reference.load_state(state["reference"])
 

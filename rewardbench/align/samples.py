@@ -20,11 +20,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from rewardbench.align.disk import is_whole, writing
 from rewardbench.align.families.base import Condition, VideoFamily
 from rewardbench.align.processes import from_main
 from rewardbench.align.prompts import Prompt, read_first_frames, write_table
 from rewardbench.align.sampling import SamplingSettings, VelocityHook, sample, seed_of
-from rewardbench.errors import InputError
+from rewardbench.errors import CheckFailed, InputError
 from rewardbench.tables import read_table
 from rewardbench.video import write_video
 
@@ -122,6 +123,7 @@ def sample_clips(
 
     Raises:
         InputError: the folder holds clips of another identity.
+        CheckFailed: latents are not finite.
     """
     (folder / "videos").mkdir(parents=True, exist_ok=True)
     state = {
@@ -141,9 +143,10 @@ def sample_clips(
             name = f"{p.prompt_id}-{n}"
             video = folder / "videos" / f"{name}.mp4"
             samples.append(Sample(name, str(video), p, n, generator, str(path)))
-    turns = [(i, True) for i, path in enumerate(files) if i % part[1] == part[0] and not path.exists()]
+    turns = [(i, True) for i, path in enumerate(files) if i % part[1] == part[0] and not is_whole(path)]
     if in_step is not None:
-        turns = _turns(from_main(in_step, [i for i, path in enumerate(files) if not path.exists()]), part)
+        turns = _turns(from_main(in_step, [i for i, path in enumerate(files) if not is_whole(path)]), part)
+    broken: list[str] = []
     begin(sum(len(chunks[i]) for i, kept in turns if kept))
     for index, kept in turns:
         chunk, names = chunks[index], [f"{p.prompt_id}-{n}" for p, n in chunks[index]]
@@ -152,12 +155,21 @@ def sample_clips(
         made = sample(family, condition, empty, seeds, settings, network=network, hook=hook)
         if not kept:
             continue
+        if not bool(torch.isfinite(made).all()):
+            broken += [name for row, name in enumerate(names) if not bool(torch.isfinite(made[row]).all())]
+            continue
         for row, name in enumerate(names):
             write_clip(family, made[row : row + 1], folder / "videos" / f"{name}.mp4")
         tensors = {name: made[row].cpu().contiguous() for row, name in enumerate(names)}
-        save_file(tensors, str(files[index]) + ".partial")
-        os.replace(str(files[index]) + ".partial", files[index])
+        with writing(files[index]):
+            save_file(tensors, str(files[index]) + ".partial")
+            os.replace(str(files[index]) + ".partial", files[index])
         advance(len(chunk))
+    if broken:  # said when all have had their turn: processes that sample in step wait for each other
+        raise CheckFailed(
+            f"{len(broken)} clips came out as no numbers (NaN or infinite), {broken[0]} the first; the generator has "
+            "diverged, or its dtype is too narrow (--dtype float32)"
+        )
     if all(Path(s.latents or "").exists() for s in samples):
         write_table(table_of(folder), [row_of(s, folder.parent) for s in samples])
     return samples
@@ -176,8 +188,9 @@ def write_clip(family: VideoFamily, latent: Tensor, path: Path) -> None:
         pixels = family.decode_latents(latent)[0]
     frames = ((pixels.float().cpu() + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    write_video(partial, np.ascontiguousarray(frames), family.clip.fps, crf=CRF)
-    os.replace(partial, path)
+    with writing(path):
+        write_video(partial, np.ascontiguousarray(frames), family.clip.fps, crf=CRF)
+        os.replace(partial, path)
 
 
 def table_of(folder: Path) -> Path:
@@ -225,7 +238,7 @@ def claim_folder(path: Path, state: dict[str, object], what: str) -> None:
     """Write what a folder's files depend on, or check that they depend on the same.
 
     Raises:
-        InputError: naming what differs.
+        InputError: naming what differs; or the file is damaged.
     """
     text = json.dumps(state, indent=1, sort_keys=True)
     if not path.exists():
@@ -233,7 +246,13 @@ def claim_folder(path: Path, state: dict[str, object], what: str) -> None:
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
         return
-    found = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise InputError(
+            f"{path} is damaged and does not say whose {what} in its folder are; choose another --out, or remove it if "
+            "they were made by this very command"
+        ) from None
     new = json.loads(text)
     different = sorted(k for k in found.keys() | new.keys() if found.get(k) != new.get(k))
     if different:

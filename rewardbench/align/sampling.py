@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -45,12 +46,14 @@ class SamplingChoice:
         """With the family's usual values where nothing was said.
 
         Raises:
-            InputError: no steps, or no clips at once.
+            InputError: no steps, no clips at once, or a guidance below 0 or not finite.
         """
         steps, guidance = family.usual_sampling
         for name, given in (("sampling steps", self.steps), ("clips sampled at once", self.batch_size)):
             if given is not None and given < 1:
                 raise InputError(f"{name} are at least 1, not {given}")
+        if self.guidance is not None and not (math.isfinite(self.guidance) and self.guidance >= 0):
+            raise InputError(f"guidance is 0 or a larger finite number, not {self.guidance}; 1 asks the network once")
         return SamplingSettings(
             steps if self.steps is None else self.steps,
             guidance if self.guidance is None else self.guidance,

@@ -36,4 +36,6 @@ def read_scored_clips(table: Path, score: str, generator: str) -> tuple[list[Sam
             rewards[clip.clip_id] = float(row[score]) if row[score].strip() else math.nan
         except ValueError:
             raise InputError(f"{table}: {row[score]!r} in column {score!r} is not a number") from None
+        if math.isinf(rewards[clip.clip_id]):
+            raise InputError(f"{table}: {row[score]!r} in column {score!r} is infinite; no gap can be taken from it")
     return samples, rewards

@@ -13,7 +13,8 @@ from rewardbench.align.sampling import SamplingChoice
 from rewardbench.errors import InputError
 
 STAGES = ("sample", "score", "pair", "encode", "train", "evaluate", "report")
-"""In order. ``--stage`` runs one of them on the files of those before it."""
+"""In order. ``--stage`` runs what is missing up to one of the first five; ``evaluate``, which writes the page as well,
+and ``report`` take the files of those before them."""
 
 TOY_PROMPTS, TOY_EVALUATION_PROMPTS = 64, 64
 
@@ -96,8 +97,11 @@ def check_settings(s: AlignSettings, *, toy: bool) -> None:
         value = getattr(s, name)
         if value is not None and value < 1:
             raise InputError(f"{name} is at least 1, not {value}")
-    if any(j.plugin == s.judge.plugin for j in s.held_out):
-        raise InputError(f"{s.judge.plugin} is optimised and cannot be held out as well; name another judge")
+    optimised = s.judge.name
+    if any(j.name == optimised for j in s.held_out):
+        raise InputError(
+            f"{optimised} is optimised and cannot be held out as well, whatever the preset; name another judge"
+        )
     if not toy and s.prompts is None and (s.pairs is None or s.evaluation_prompts is None):
         asked = "--evaluation-prompts" if s.pairs is not None else "--prompts"
         raise InputError(f"name prompts with {asked}; only the toy generator draws its own")
@@ -110,8 +114,36 @@ def check_settings(s: AlignSettings, *, toy: bool) -> None:
     sampled = s.pairs is None and s.winners is None and r.algorithm not in ("realdpo", "flow-rwr")
     if sampled and r.samples_per_prompt < 2:
         raise InputError("a pair needs two clips of a prompt: samples_per_prompt is at least 2")
+    if sampled and r.compares and r.losers >= r.samples_per_prompt:
+        raise InputError(
+            f"one of {r.samples_per_prompt} clips of a prompt wins, and {r.losers} losers are not left; lower losers "
+            "or raise samples_per_prompt"
+        )
+    _refuse_without_effect(s)
     if s.start is not None and r.compares and r.reference == "adapter_off":
         raise InputError(
             "reference adapter_off would compare with the generator without the LoRA it starts from; choose "
             "reference frozen_adapter, frozen_copy or ema"
+        )
+
+
+def _refuse_without_effect(s: AlignSettings) -> None:
+    """What is asked for and would do nothing is a mistake, and is told so rather than ignored."""
+    r = s.recipe
+    if not s.min_gap >= 0:
+        raise InputError(f"--min-gap is not negative, and {s.min_gap} is no such number")
+    if s.label is not None and s.pairs is None:
+        raise InputError(f"--label {s.label} is a label of a pairs file; name the file with --pairs, or leave it out")
+    if s.label is not None and r.algorithm == "flow-rwr":
+        raise InputError(
+            "flow-rwr takes every clip of --pairs by its own reward, whatever the labels say; leave --label out"
+        )
+    if s.latent_reward is not None and r.algorithm != "flow-nrg":
+        raise InputError(f"--latent-reward guides flow-nrg, and {r.algorithm} has no use for it; leave it out")
+    if s.start is not None and r.algorithm == "flow-nrg":
+        raise InputError("flow-nrg leaves the generator as it is and takes no LoRA; leave --start out")
+    if r.algorithm == "realdpo" and r.pair_weight == "gap" and s.pairs is None:
+        raise InputError(
+            "pair_weight gap needs a reward of the winners, and realdpo's are real clips that have none; leave "
+            "pair_weight out"
         )

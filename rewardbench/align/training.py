@@ -8,9 +8,8 @@ in the data is the step's number, and N processes see the batches that one sees.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from rewardbench.align.recipe import Recipe
 from rewardbench.align.reference_errors import filled, identity_of
 from rewardbench.align.run_states import KEPT_STATES, LOG_FILE, States, read_log, states
 from rewardbench.align.sampling import seed_of
+from rewardbench.align.step_log import StepLog
 from rewardbench.errors import CheckFailed, InputError
 
 __all__ = ["DIVERGED", "KEPT_STATES", "LOG_FILE", "MOST_OVERFLOWS", "Trainer", "learning_rate", "read_log", "states"]
@@ -102,6 +102,7 @@ class Trainer:
         self.prefix = SharedPrefix(0 if self.engine == "deepspeed" else recipe.lora_from)
         self.phases = Phases(self.accelerator.device)
         self._reference_errors: dict[tuple[str, int], Tensor] = {}
+        self.log = StepLog(self)
         self._states = States(self)
         self._order_of: tuple[int, list[int]] = (-1, [])
         self.bound: dict[str, float] = {}
@@ -140,17 +141,19 @@ class Trainer:
     # ------------------------------------------------------------------ one step
 
     def _micro_batches(self, step: int) -> Iterator[Batch]:
-        whole = self.batch_at(step)
-        weights = self._weights(whole)
-        rank = self.accelerator.process_index
-        mine = whole[rank * self._share : (rank + 1) * self._share]
-        size = self.recipe.micro_batch_size or self._share
-        for start in range(0, self._share, size):
+        weights = self._weights(self.batch_at(step))
+        for part in self._parts_of(step):
             with self.phases.timed("data"):
-                part = mine[start : start + size]
                 batch = make_batch(self.family, self.recipe, self.cache, part, weights, self.accelerator.device)
             self._examples = part
             yield batch
+
+    def _parts_of(self, step: int) -> list[list[tuple[PreferencePair, int]]]:
+        """This process's share of a step's batch, in the pieces that are computed at once."""
+        first = self.accelerator.process_index * self._share
+        mine = self.batch_at(step)[first : first + self._share]
+        size = self.recipe.micro_batch_size or self._share
+        return [mine[start : start + size] for start in range(0, self._share, size)]
 
     def train_step(self) -> dict[str, Tensor]:
         """One optimiser step; scalars for the log, not yet read from the device.
@@ -329,7 +332,8 @@ class Trainer:
 
         Raises:
             CheckFailed: the loss diverged (not finite, or the winners' error is :data:`DIVERGED` times the reference's,
-                or without a reference what it was at first); the last good state stays.
+                or without a reference what it was at first); the last good state stays. A state is written only where
+                the weights that it holds pass the same.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.resume()
@@ -337,17 +341,14 @@ class Trainer:
         self.cache_reference(until)
         if self.step < until and not self.bound:
             self._measure_bound()
-        sums: dict[str, float] = {}
-        count = 0
         while self.step < until:
-            for name, value in self.train_step().items():
-                sums[name] = sums.get(name, 0.0) + float(value)
-            count += 1
+            values = self.train_step()
+            self.log.add(values)
             if self.step % self.log_every == 0 or self.step == until:
-                self._log({name: value / count for name, value in sums.items()}, count)
+                self.log.write(learning_rate(self.recipe, self.step - 1))
                 self._check()
-                sums, count = {}, 0
             if self.step % self.save_every == 0 or self.step == until:
+                self._check_before_saving(values)
                 self.save()
             advance(1)
 
@@ -357,24 +358,48 @@ class Trainer:
         last, error = lines[-1], lines[-1]["error_win"]
         before = last.get("error_win_reference", lines[0]["error_win"])
         if error is not None and before is not None and error > DIVERGED * before:
-            risen = f"the winners' error has risen to {error:.3g}, more than {DIVERGED:g} times what it was,"
-            raise CheckFailed(self._diverged(risen))
+            raise CheckFailed(self._diverged(self._risen(error)))
 
-    def _log(self, means: dict[str, float], count: int) -> None:
-        reduced = {
-            name: _finite(float(self.accelerator.reduce(torch.tensor(value, device=self.accelerator.device), "mean")))
-            for name, value in sorted(means.items())
-        }
-        seconds = {name: round(value / count, 4) for name, value in self.phases.take().items()}
-        total = sum(seconds.values())
-        line: dict[str, Any] = {"step": self.step, **reduced, "seconds": seconds}
-        if self.bound and total > 0:
-            line["arithmetic_share"] = round(self.bound["seconds_per_step"] / total, 4)
-        line["learning_rate"] = learning_rate(self.recipe, self.step - 1)
-        if self.accelerator.is_main_process:
-            with open(self.folder / LOG_FILE, "a", encoding="utf-8") as stream:
-                stream.write(json.dumps(line) + "\n")
-        self.accelerator.wait_for_everyone()
+    def _check_before_saving(self, before: Mapping[str, Tensor]) -> None:
+        """Ask the new weights for the errors of the step that made them: a state that is written can be gone on from.
+
+        The winners' error is held against the reference's on the same rows (or on an ordinary batch, where this one's
+        is small); without a reference, against what it was at first. Costs a forward a state.
+
+        Args:
+            before: what the step said, of the weights before it.
+        """
+        with self._same_randomness(), torch.no_grad():
+            found = torch.stack([self._winners_and_losers(part) for part in self._parts_of(self.step - 1)]).mean(0)
+        here = "error_win_reference" if self.recipe.compares else "error_win"
+        told = torch.cat([found.cpu().double(), before[here].double().reshape(1).cpu()]).float()
+        win, lose, usual = self.accelerator.reduce(told.to(self.accelerator.device), "mean").tolist()
+        if not (math.isfinite(win) and math.isfinite(lose)):
+            raise CheckFailed(self._diverged())
+        lines = read_log(self.folder)
+        logged = None
+        if lines:
+            logged = lines[-1].get(here) if self.recipe.compares else lines[0].get(here)
+        if win > DIVERGED * max(usual if self.recipe.compares or logged is None else 0.0, logged or 0.0):
+            raise CheckFailed(self._diverged(self._risen(win)))
+
+    def _winners_and_losers(self, part: Sequence[tuple[PreferencePair, int]]) -> Tensor:
+        """Mean errors (2,) of the winners and of all rows of some examples."""
+        batch = make_batch(self.family, self.recipe, self.cache, part, {}, self.accelerator.device)
+        sides = [batch.side(n) for n in range(batch.sides)] if self.recipe.low_memory else [batch]
+        with self.prefix.batch():
+            rows = torch.cat([self._policy_errors(side, n) for n, side in enumerate(sides)])
+        return torch.stack([rows[: batch.size].mean(), rows.mean()])
+
+    @contextlib.contextmanager
+    def _same_randomness(self) -> Iterator[None]:
+        """What is asked beside the steps changes nothing about them, not even in a network with dropout."""
+        device = self.accelerator.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+
+    def _risen(self, error: float) -> str:
+        return f"the winners' error has risen to {error:.3g}, more than {DIVERGED:g} times what it was,"
 
     def _measure_bound(self) -> None:
         """Where a frozen prefix is shared, the first pass alone goes through it."""
@@ -412,8 +437,3 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     if recipe.schedule == "constant":
         return recipe.learning_rate * warm
     return recipe.learning_rate * warm * 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / recipe.steps)))
-
-
-def _finite(value: float) -> float | None:
-    """JSON has no infinity: a mean over steps with an overflow is unknown."""
-    return value if math.isfinite(value) else None

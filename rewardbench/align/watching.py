@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 
-from rewardbench.align.judging import Judge, JudgeFacts, facts_of, reward_of, score_samples
+from rewardbench.align.judging import Judge, JudgeFacts, facts_of, failures, read_scores, reward_of, score_samples
 from rewardbench.align.monitors import Alarm, AlarmRule, Paired, Reading, read_alarm
 from rewardbench.align.samples import Sample, read_samples, table_of
 from rewardbench.align.settings import AlignSettings
@@ -93,15 +93,45 @@ def _latest(out: Path, step: int) -> dict[str, float]:
 
 
 def _scores(folder: Path, settings: AlignSettings) -> dict[str, ByPrompt]:
-    """Scores by ``judge:dimension`` and prompt, of clips that were scored already."""
+    """Scores by ``judge:dimension`` and prompt."""
     samples = read_samples(folder)
     found: dict[str, ByPrompt] = {}
     for judge in (settings.judge, *settings.held_out):
         facts = facts_of(judge)
         path = scores_path(folder, judge, settings)
-        found.update(
-            judge_scores(samples, judge, facts, score_samples(samples, judge, path, dimensions=tuple(facts.dimensions)))
-        )
+        scores_of = read_scores if path.exists() else score_samples  # a judge that was added since has not seen them
+        scores = scores_of(samples, judge, path, dimensions=tuple(facts.dimensions))
+        found.update(judge_scores(samples, judge, facts, scores))
+    return found
+
+
+def failed_clips(out: Path, settings: AlignSettings) -> list[dict[str, str]]:
+    """Clips that a judge of the run failed on, in whatever stage: ``judge``, ``clips`` (the folder), ``clip_id`` and
+    ``error``. They have no score, which is not the same as a judge that abstains."""
+    folders = sorted(out.glob("round-*"))
+    asked = [(settings.judge, folder / "base", folder / "scores.csv") for folder in folders]
+    looks = ["base", *sorted(p.stem for p in (out / "evaluate").glob("step-*.csv") if _step(p.with_suffix("")))]
+    for judge in (settings.judge, *settings.held_out):
+        for name in (*looks, "aligned"):
+            folder = out / "evaluate" / name
+            asked.append((judge, folder, scores_path(folder, judge, settings)))
+    return [
+        {"judge": judge.plugin, "clips": folder.relative_to(out).as_posix(), "clip_id": clip_id, "error": error}
+        for judge, folder, path in asked
+        for clip_id, error in failures(path).items()
+    ]
+
+
+def failed_prompts(out: Path, settings: AlignSettings) -> dict[str, set[str]]:
+    """Prompts of the comparison on which a judge failed on base's or the aligned clip, by the judge's plugin."""
+    found: dict[str, set[str]] = {}
+    for judge in (settings.judge, *settings.held_out):
+        for side in ("base", "aligned"):
+            folder = out / "evaluate" / side
+            clips = failures(scores_path(folder, judge, settings))
+            found.setdefault(judge.plugin, set()).update(
+                s.prompt.prompt_id for s in (read_samples(folder) if clips else []) if s.clip_id in clips
+            )
     return found
 
 

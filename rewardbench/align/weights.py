@@ -42,7 +42,7 @@ def write_weights(family: VideoFamily, recipe: Recipe, target: Path, process: An
         partial.mkdir()
         with saved_as(network, state):
             if lora:
-                family.save_adapter(partial)
+                adapters.save_adapter(family, partial)
             else:
                 family.save_full(partial / "transformer")
         os.replace(partial, target)

@@ -15,7 +15,12 @@ from rewardbench.errors import InputError
 if TYPE_CHECKING:
     from rewardbench.align.families import ClipShape
     from rewardbench.align.judging import Judge
+    from rewardbench.align.settings import AlignSettings
+    from rewardbench.scoring.progress import Progress
+    from rewardbench_plugin.card import RewardCard
 
+EXIT_SOME_FAILED = 3
+_MOST_SAID = 10
 _KINDS = {"bool": "true or false", "int": "a whole number", "float": "a number", "float | None": "a number or none"}
 
 
@@ -52,7 +57,9 @@ def align(
     ] = None,
     held_out: Annotated[
         list[str] | None,
-        typer.Option("--held-out", metavar="NAME", help="Plugin that is watched, not optimised (repeatable)."),
+        typer.Option(
+            "--held-out", metavar="NAME", help="Plugin that is watched, not optimised (repeatable); none for none."
+        ),
     ] = None,
     held_out_weights: Annotated[
         list[str] | None,
@@ -109,7 +116,9 @@ def align(
     ] = False,
     stage: Annotated[
         str | None,
-        typer.Option("--stage", metavar="NAME", help="One of sample, score, pair, encode, train, evaluate, report."),
+        typer.Option(
+            "--stage", metavar="NAME", help="Up to sample, score, pair, encode or train; or evaluate, or report."
+        ),
     ] = None,
     evaluations: Annotated[int, typer.Option("--evaluations", help="Looks at the policy, the end included.")] = 3,
     watch_count: Annotated[int, typer.Option("--watch-count", help="Prompts of a look while it learns.")] = 32,
@@ -132,7 +141,7 @@ def align(
     """
     from rewardbench.align.alignment import align as run_alignment
     from rewardbench.align.families import family_name
-    from rewardbench.align.judging import Judge
+    from rewardbench.align.judging import Judge, card_of
     from rewardbench.align.presets import recipe_for
     from rewardbench.align.processes import leaving_at_the_end
     from rewardbench.align.sampling import SamplingChoice
@@ -142,15 +151,16 @@ def align(
         raise InputError(f"--on-alarm is warn or stop, not {on_alarm!r}")
     changes = {"seed": seed, **_settings(setting or [])}
     toy = family_name(model) == "toy"
-    recipe = recipe_for(algorithm, preset, changes, toy=toy)
+    of_lora = {} if start is None else _strength_of(start)
+    recipe = recipe_for(algorithm, preset, {**of_lora, **changes}, toy=toy)
     if show_settings:
-        _show_recipe(recipe.as_dict(), preset, changes)
+        _show_recipe(recipe.as_dict(), preset, changes, of_lora)
         return 0
     parts = options.read_weights(weights)
     values = options.read_options(option, trust_remote_code=trust_remote_code)
     settings = AlignSettings(
         recipe=recipe,
-        judge=Judge(plugin, _mix(dimension), parts, values),
+        judge=Judge(plugin, _mix(dimension) or {_usual_dimension(card_of(plugin, parts, values)): 1.0}, parts, values),
         out=out,
         held_out=_held_out_judges(_held_out(held_out, toy, plugin), held_out_weights, held_out_option),
         model=model,
@@ -189,7 +199,21 @@ def align(
             output.print_json(result, stdout)
         elif result and stage in (None, "evaluate", "report"):
             _print_result(result, out, stdout)
-    return 0
+        return _say_failures(settings, progress)
+
+
+def _say_failures(settings: AlignSettings, progress: Progress) -> int:
+    """Say on which clips a judge failed; the exit code."""
+    from rewardbench.align.watching import failed_clips
+
+    failed = failed_clips(settings.out, settings)
+    for one in failed[:_MOST_SAID]:
+        progress.message(f"{one['judge']} failed on {one['clips']}/{one['clip_id']}: {one['error']}")
+    if len(failed) > _MOST_SAID:
+        progress.message(f"… and on {len(failed) - _MOST_SAID:,} more clips")
+    if failed:
+        progress.message("clips to compare on are scored again when the same command is run again")
+    return EXIT_SOME_FAILED if failed else 0
 
 
 def _settings(texts: list[str]) -> dict[str, Any]:
@@ -242,15 +266,30 @@ def _clip(text: str | None) -> ClipShape | None:
 
 
 def _mix(dimensions: list[str] | None) -> dict[str, float]:
-    """``NAME[=WEIGHT]`` of ``--dimension``."""
+    """``NAME[=WEIGHT]`` of ``--dimension``; empty where nothing is said."""
     mix: dict[str, float] = {}
-    for text in dimensions or ["overall"]:
+    for text in dimensions or []:
         name, mark, weight = text.partition("=")
         try:
             mix[name] = float(weight) if mark else 1.0
         except ValueError:
             raise InputError(f"--dimension {text}: the weight is not a number") from None
     return mix
+
+
+def _usual_dimension(card: RewardCard) -> str:
+    """What is optimised where nothing is said: its overall, its default score, or its only dimension.
+
+    Raises:
+        InputError: it has none of these.
+    """
+    names = card.dimension_names
+    for name in ("overall", card.default_score, names[0] if len(names) == 1 else None):
+        if name in names:
+            return str(name)
+    raise InputError(
+        f"{card.name} has no overall score; say with --dimension what to optimise, there are {', '.join(names)}"
+    )
 
 
 def _held_out(given: list[str] | None, toy: bool, judge: str) -> list[str]:
@@ -264,8 +303,8 @@ def _held_out(given: list[str] | None, toy: bool, judge: str) -> list[str]:
 
 
 def _held_out_judges(names: list[str], weights: list[str] | None, values: list[str] | None) -> tuple[Judge, ...]:
-    """Each with its own weights and options, and its overall as reward, or its first dimension where it has none: all
-    its dimensions are watched anyway.
+    """Each with its own weights and options, and its overall, default score or first dimension as reward: all its
+    dimensions are watched anyway.
 
     Raises:
         InputError: weights or options of a plugin that is not held out.
@@ -281,18 +320,28 @@ def _held_out_judges(names: list[str], weights: list[str] | None, values: list[s
     judges = []
     for name, (paths, choices) in own.items():
         parts, chosen = options.read_weights(paths), options.read_options(choices)
-        dimensions = card_of(name, parts, chosen).dimension_names
-        judges.append(Judge(name, {"overall" if "overall" in dimensions else dimensions[0]: 1.0}, parts, chosen))
+        card = card_of(name, parts, chosen)
+        names_of = card.dimension_names
+        reward = next((d for d in ("overall", card.default_score) if d in names_of), names_of[0])
+        judges.append(Judge(name, {str(reward): 1.0}, parts, chosen))
     return tuple(judges)
 
 
-def _show_recipe(recipe: dict[str, Any], preset: str | None, changes: dict[str, Any]) -> None:
+def _strength_of(start: Path) -> dict[str, int]:
+    from rewardbench.align.adapters import strength_of
+
+    return strength_of(start)
+
+
+def _show_recipe(recipe: dict[str, Any], preset: str | None, changes: dict[str, Any], of_lora: dict[str, int]) -> None:
     from rewardbench.align.presets import PRESETS
 
     found = PRESETS.get(preset or "")
     rows = [["setting", "value", "from"]]
     for name, value in recipe.items():
-        origin = "you" if name in changes and name != "seed" else "ours"
+        origin = "the LoRA" if name in of_lora else "ours"
+        if name in changes and name != "seed":
+            origin = "you"
         if found is not None and origin == "ours" and name in found.stated:
             origin = found.source
         rows.append([name, str(value), origin])
@@ -302,7 +351,9 @@ def _show_recipe(recipe: dict[str, Any], preset: str | None, changes: dict[str, 
 
 
 def _print_result(result: dict[str, Any], out: Path, stdout: Any) -> None:
-    """A line a judge and dimension, the alarm, and where the page is."""
+    """A line a judge and dimension, the alarm in the page's words, and where the page is."""
+    from rewardbench.align.evidence import watch_of
+
     rows = [["judge", "base", "aligned", "difference", "95 % interval", "win rate", "95 % interval", "n"]]
     for name, change in result["changes"].items():
         mark = " *" if name == result["optimised"] else ""
@@ -325,8 +376,8 @@ def _print_result(result: dict[str, Any], out: Path, stdout: Any) -> None:
         )
     output.print_columns(rows, stdout)
     output.write("* optimised; all others are only watched or its parts", stdout)
-    alarm = result["alarm"]
-    output.write(f"alarm: {alarm['sentence']}" if alarm else "no alarm", stdout)
+    found = watch_of(out, result)
+    output.write(f"alarm: {found.sentence}" if found.state == "alarm" else found.sentence, stdout)
     for finding in result["findings"]:
         output.write(f"found: {finding}", stdout)
     output.write(str(out / "report.html"), stdout)

@@ -47,8 +47,11 @@ def build(
         pairs = real_against_generated(winners, samples, rewards, losers=losers)
     else:
         pairs = best_against_worst(samples, rewards, f"{table.name}:{score}", losers=losers, min_gap=min_gap)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_pairs(pairs, out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_pairs(pairs, out)
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be written: {error.strerror or error}; name another file") from None
     facts = {"pairs": len(pairs.pairs), "clips": len(samples), "left_out": list(pairs.left_out), "file": str(out)}
     if output_format == "json":
         output.print_json(facts)

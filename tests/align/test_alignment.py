@@ -21,6 +21,8 @@ from rewardbench.align.sampling import SamplingChoice
 from rewardbench.align.settings import AlignSettings
 from rewardbench.align.training import Trainer, read_log, states
 from rewardbench.errors import CheckFailed, InputError
+from rewardbench.scoring.progress import Silent
+from rewardbench.tables import read_table
 from tests.align.conftest import load_toy, write_tiny_toy
 
 SMALL = {"steps": 4, "batch_size": 4, "lora_rank": 4, "lora_alpha": 4, "beta": 50.0, "samples_per_prompt": 3}
@@ -98,8 +100,6 @@ def test_every_stage_leaves_its_files_and_a_second_run_changes_none(settings, ju
 def test_the_comparison_is_on_prompts_that_were_not_learned_on(settings, judge) -> None:
     given = settings()
     result = align(given)
-    from rewardbench.tables import read_table
-
     learned, compared = (
         {row["prompt"] for row in read_table(given.out / "prompts" / f"{name}.csv")[1]}
         for name in ("align", "evaluate")
@@ -113,8 +113,6 @@ def test_the_comparison_is_on_prompts_that_were_not_learned_on(settings, judge) 
 def test_changes_are_the_differences_of_the_scores_in_the_files(settings, judge) -> None:
     given = settings()
     result = align(given)
-    from rewardbench.tables import read_table
-
     sides = []
     for name in ("base", "aligned"):
         _, rows = read_table(given.out / "evaluate" / f"{name}-scores.csv")
@@ -258,6 +256,18 @@ def test_a_judge_that_decides_nothing_ends_in_one_sentence(settings, judge, rule
         align(settings())
 
 
+def test_clips_of_another_generator_are_said_in_every_file(settings, judge, tmp_path) -> None:
+    first = settings("first")
+    align(first, stage="pair")
+    table = first.out / "round-1-pairs.csv"
+    table.write_text(table.read_text().replace(first.model, "another"))
+    result = align(settings("second", "dpo", pairs=table))
+    (sentence,) = result["pairs"][0]["said"]
+    assert sentence.startswith("clips of another teach ")
+    for name in ("README.md", "report.html"):
+        assert "lips of another teach" in (settings("second").out / name).read_text()
+
+
 def test_prompts_whose_clips_score_equal_are_left_out_and_said(settings, judge) -> None:
     judge.rule = lambda clip, b: 0.5 if "girl waves" in clip.prompt else float(b)
     said = []
@@ -281,6 +291,27 @@ def test_missing_images_are_named_before_anything_is_sampled(settings, judge, pr
     with pytest.raises(InputError, match="2 of the images are missing"):
         align(given)
     assert not (given.out / "round-1").exists()
+
+
+def test_a_missing_image_of_several_prompts_is_named_once(settings, judge, tmp_path) -> None:
+    write_table(tmp_path / "many.csv", [{"prompt": f"a girl {i}", "image": "gone.png"} for i in range(3)])
+    with pytest.raises(InputError, match=r"1 of the images is missing: [^,]*gone.png$"):
+        align(settings(prompts=tmp_path / "many.csv"))
+
+
+def test_the_size_of_the_toys_clips_is_said_as_it_is_typed(settings, judge) -> None:
+    from rewardbench.align.families.base import ClipShape
+
+    with pytest.raises(InputError, match=r"one size, --clip 4x32x32@8; leave --clip out"):
+        align(settings(clip=ClipShape(5, 32, 32, 8.0)))
+
+
+def test_the_result_names_the_device_and_dtype_that_auto_stood_for(settings, judge, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    result = align(settings(device="auto", changes={"steps": 1}))
+    assert (result["provenance"]["device"], result["provenance"]["dtype"]) == ("cpu", "float32")
+    page = (settings().out / "report.html").read_text()
+    assert f"fingerprint {result['judges'][0]['fingerprint']}" in page
 
 
 def test_prompts_without_images_are_refused_by_an_image_to_video_generator(settings, judge, tmp_path) -> None:
@@ -315,6 +346,129 @@ def test_the_folder_of_another_run_is_refused(settings, judge) -> None:
     align(settings(), stage="sample")
     with pytest.raises(InputError, match=r"holds the files of another run \(different: recipe\)"):
         align(settings(changes={"beta": 7.0}))
+
+
+def test_a_refused_prompt_table_or_pairs_file_leaves_the_folder_free(settings, judge, prompt_table, tmp_path) -> None:
+    write_table(tmp_path / "bare.csv", [{"prompt": "a girl"}, {"prompt": "a boy"}])
+    (tmp_path / "pairs.csv").write_text("video_a,video_b,prompt,label_x\n")
+    for wrong in ({"prompts": tmp_path / "bare.csv"}, {"pairs": tmp_path / "pairs.csv"}):
+        with pytest.raises(InputError):
+            align(settings(**wrong), stage="sample")
+        assert not settings().out.exists()
+    align(settings(), stage="sample")
+
+
+def test_a_first_frame_that_changed_is_refused(settings, judge, prompt_table) -> None:
+    from PIL import Image
+
+    align(settings(), stage="sample")
+    Image.new("RGB", (32, 32), "red").save(prompt_table.parent / "images" / "0.png")
+    with pytest.raises(InputError, match="different: first_frames"):
+        align(settings(), stage="sample")
+
+
+def test_a_broken_first_frame_is_named_as_the_user_knows_it_and_can_be_mended(settings, judge, prompt_table) -> None:
+    image = prompt_table.parent / "images" / "0.png"
+    whole = image.read_bytes()
+    image.write_bytes(b"no picture")
+    with pytest.raises(InputError, match=f"{image}: is not a readable image"):
+        align(settings(), stage="sample")
+    image.write_bytes(whole)
+    align(settings(), stage="sample")
+
+
+def test_clips_a_judge_fails_on_are_listed_apart_from_abstentions_and_asked_for_again(
+    settings, judge, prompt_table
+) -> None:
+    many = {"evaluation_prompts": prompt_table, "prompts": prompt_table.with_name("learn.csv")}
+    table = prompt_table.read_text()
+    many["prompts"].write_text(table.replace("waves", "sits").replace("runs", "sleeps"))
+    broken = {"00001-0.mp4": None, "00002-0.mp4": math.nan}
+    plain = judge.rule
+
+    def rule(clip, brightness):
+        name = Path(clip.video).name
+        return broken.get(name, plain(clip, brightness)) if "evaluate" in clip.video else plain(clip, brightness)
+
+    judge.rule = rule
+    given = settings(evaluations=1, changes={"steps": 2}, **many)
+    result = align(given)
+    change = result["changes"]["random:overall"]
+    assert (change["n"], change["abstained"], change["failed"]) == (4, 1, 1)
+    assert result["failed"] == [
+        {"judge": "random", "clips": f"evaluate/{side}", "clip_id": "00001-0", "error": "the clip is bad"}
+        for side in ("base", "aligned")
+    ]
+    del broken["00001-0.mp4"]
+    asked = len(judge.calls)
+    result = align(given)
+    assert judge.calls[asked:] == [1, 1]  # the two clips alone
+    change = result["changes"]["random:overall"]
+    assert (change["n"], change["abstained"], change["failed"], result["failed"]) == (5, 1, 0, [])
+
+
+def test_files_that_were_cut_short_are_made_again(settings, judge) -> None:
+    whole, given = settings("whole"), settings("cut")
+    align(whole)
+    align(given)
+    train, cache = given.out / "round-1" / "train", given.out / "round-1" / "cache"
+    newest = states(train)[-1]
+    for path in (newest / "policy.safetensors", newest / "optimizer.bin", cache / "latents-00000.safetensors"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for path in (given.out / "weights").iterdir():
+        path.unlink()
+    (given.out / "weights").rmdir()
+    align(given)
+    assert all(torch.equal(weights(given.out)[k], v) for k, v in weights(whole.out).items())
+
+
+def test_a_damaged_settings_file_is_said(settings, judge) -> None:
+    align(settings(), stage="sample")
+    (settings().out / "align.json").write_text('{"recipe": ')
+    with pytest.raises(InputError, match="align.json is damaged and does not say whose the files"):
+        align(settings(), stage="sample")
+
+
+def test_a_full_disk_is_said_where_a_file_is_written(settings, judge, monkeypatch, tmp_path) -> None:
+    from safetensors import SafetensorError
+
+    from rewardbench.align import latent_cache, samples
+    from rewardbench.align.disk import writing
+
+    def full(*arguments, **named):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    for module, stage, name in ((samples, "sample", "latents-00000"), (latent_cache, "encode", "latents-00000")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "save_file", full)
+            with pytest.raises(InputError, match=rf"{name}.safetensors cannot be written \(.*No space left"):
+                align(settings(), stage=stage)
+        align(settings(), stage=stage)
+    with pytest.raises(InputError, match="x cannot be written .*as on a full disk"), writing(tmp_path / "x"):
+        raise RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0")
+    with pytest.raises(RuntimeError, match="shape"), writing(tmp_path / "x"):
+        raise RuntimeError("shape mismatch")
+
+
+@pytest.mark.parametrize("device", ["nosuch", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(settings, judge, device) -> None:
+    given = settings(device=device)
+    with pytest.raises(InputError, match=f"--device {device} cannot be used: .*; name cpu"):
+        align(given)
+    assert not given.out.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_refused(settings, judge, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    for out in ("file", "file/run", "/proc/nosuch/run"):
+        with pytest.raises(InputError, match=f"--out .*{out} cannot be written: "):
+            align(settings(out), stage="sample")
+
+
+def test_prompts_that_are_not_utf_8_are_refused(settings, judge, tmp_path) -> None:
+    (tmp_path / "prompts.txt").write_bytes("ein Mädchen\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"prompts.txt cannot be read: .*; save it as UTF-8 text"):
+        align(settings(prompts=tmp_path / "prompts.txt"))
 
 
 def test_a_run_without_its_weights_cannot_be_evaluated(settings, judge) -> None:
@@ -387,6 +541,38 @@ def test_another_generators_cache_is_refused(settings, judge, tmp_path) -> None:
         align(dataclasses.replace(given, model=str(other)), stage="encode")
 
 
+def test_flow_rwr_learns_from_every_clip_of_a_pairs_file(settings, judge) -> None:
+    first = settings("first", "dpo")
+    align(first)
+    given = settings("second", "flow-rwr", pairs=first.out / "round-1-pairs.csv")
+    messages: list[str] = []
+
+    class Heard(Silent):
+        def message(self, text: str) -> None:
+            messages.append(text)
+
+    align(given, Heard())
+    rows = read_table(first.out / "round-1-pairs.csv")[1]
+    clips = {row[side] for row in rows for side in ("video_a", "video_b")}
+    assert len(clips) > len(rows)
+    assert any(m.startswith(f"weights of {len(clips)} examples") for m in messages)
+
+
+@pytest.mark.parametrize("reward", ["0.5", "90"])
+def test_rewards_that_no_gap_can_be_learned_from_are_refused_before_encoding(settings, judge, reward, tmp_path) -> None:
+    first = settings("first", "dpo")
+    align(first)
+    rows = read_table(first.out / "round-1-pairs.csv")[1]
+    for row in rows:
+        row |= {"reward_a": reward, "reward_b": reward}
+        row |= {side: str(first.out / row[side]) for side in ("video_a", "video_b", "image")}
+    write_table(tmp_path / "equal.csv", rows)
+    given = settings("second", "gapo", {"gap_range": "plugin"}, pairs=tmp_path / "equal.csv")
+    with pytest.raises(InputError, match="the same reward in all|outside"):
+        align(given)
+    assert not (given.out / "round-1" / "cache").exists()
+
+
 def test_a_clip_may_stand_in_several_pairs(settings, judge, prompt_table, tmp_path) -> None:
     """A round robin of three clips, as people's preference files have it."""
     first = settings("first")
@@ -426,7 +612,14 @@ def test_pairs_need_no_prompts_to_learn_on(settings, judge, tmp_path, prompt_tab
     held_out = first.out / "prompts" / "evaluate.csv"
     given = settings("second", "dpo", pairs=first.out / "round-1-pairs.csv", prompts=None, evaluation_prompts=held_out)
     result = align(given)
-    assert result["prompts"]["learned_on"] == 0
+    assert result["prompts"]["learned_on"] == 5
+    (pairs,) = result["pairs"]
+    assert (pairs["n"], pairs["prompts"], pairs["clips"]) == (5, 5, 10)
+    assert pairs["source"] == "round-1-pairs.csv:reward"
+    card, page = ((given.out / name).read_text() for name in ("README.md", "report.html"))
+    assert "Prompts: 5 learned on" in card
+    assert "round-1-pairs.csv:reward" in card
+    assert "round-1-pairs.csv:reward" in page
     assert result["changes"]["random:overall"]["n"] == result["prompts"]["compared_on"] > 0
 
 
@@ -435,7 +628,7 @@ def test_pairs_need_no_prompts_to_learn_on(settings, judge, tmp_path, prompt_tab
     [
         ({"prompt_count": 2}, "prompt_count"),
         ({"evaluation_count": 1}, "evaluation_count"),
-        ({"label": "x"}, "label"),
+        ({"min_gap": 0.25}, "min_gap"),
         ({"judge": Judge("random", {"overall": 2.0})}, "judge"),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
@@ -460,12 +653,17 @@ def test_a_held_out_judge_can_be_added_to_a_finished_run(settings, judge) -> Non
     result = align(settings(held_out=held_out), stage="evaluate")
     assert result["held_out"] == ["drawn-rules"]
     assert result["changes"]["drawn-rules:sharpness"] is not None
+    assert "drawn-rules" in (settings().out / "report.html").read_text()
     assert len(judge.calls) == asked + 3  # base, the look in between and aligned, by the new judge alone
 
 
 def test_the_optimised_judge_is_not_held_out(settings, judge) -> None:
     with pytest.raises(InputError, match="random is optimised and cannot be held out as well"):
         align(settings(held_out=(Judge("random", {"overall": 1.0}),)))
+    with pytest.raises(
+        InputError, match="animereward is optimised and cannot be held out as well, whatever the preset"
+    ):
+        align(settings(judge=Judge("animereward"), held_out=(Judge("animereward:mini"),)))
 
 
 @pytest.mark.parametrize(
@@ -475,6 +673,8 @@ def test_the_optimised_judge_is_not_held_out(settings, judge) -> None:
         ({"prompt_count": 0}, "prompt_count is at least 1"),
         ({"watch_count": 0}, "watch_count is at least 1"),
         ({"save_every": 0}, "save_every is at least 1"),
+        ({"sampling": SamplingChoice(guidance=math.nan)}, "guidance is 0 or a larger finite number, not nan"),
+        ({"sampling": SamplingChoice(guidance=-3.0)}, "guidance is 0 or a larger finite number, not -3"),
         ({"sampling": SamplingChoice(steps=0)}, "sampling steps are at least 1"),
         ({"sampling": SamplingChoice(batch_size=0)}, "clips sampled at once are at least 1"),
     ],
@@ -504,8 +704,6 @@ def test_realdpo_without_real_clips_is_refused_where_the_world_is_not_drawn(sett
 def test_sft_on_real_clips_samples_nothing_to_learn_on(settings, judge, tmp_path, prompt_table) -> None:
     first = settings("first")
     align(first, stage="pair")
-    from rewardbench.tables import read_table
-
     rows = read_table(first.out / "round-1-pairs.csv")[1]
     path = tmp_path / "real.csv"
     write_table(path, [{"video": str(first.out / r["video_a"]), "prompt": r["prompt"]} for r in rows])
@@ -513,6 +711,42 @@ def test_sft_on_real_clips_samples_nothing_to_learn_on(settings, judge, tmp_path
     result = align(given)
     assert not (given.out / "round-1" / "base").exists()
     assert len(result["training"][0]) == SMALL["steps"]
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3, 5, 50])
+@pytest.mark.parametrize("steps", [1, 2, 7, 40])
+def test_looks_are_spread_over_the_steps(steps, looks) -> None:
+    found = alignment.look_steps(steps, looks)
+    assert len(found) == min(steps, looks)
+    assert found[0] >= 1
+    assert found[-1] == steps
+    gaps = np.diff([0, *found])
+    assert gaps.max() - gaps.min() <= 1
+
+
+def test_every_round_is_looked_at(settings, judge) -> None:
+    given = settings(changes={"rounds": 2}, evaluations=4)
+    align(given)
+    assert sorted(p.name for p in (given.out / "evaluate").glob("step-*") if p.is_dir()) == [
+        f"step-{n:08d}" for n in (1, 2, 3)
+    ]
+
+
+def test_clips_of_no_numbers_are_refused(settings, judge, monkeypatch) -> None:
+    from rewardbench.align import samples
+
+    plain = samples.sample
+
+    def diverged(*arguments, **named):
+        made = plain(*arguments, **named)
+        made[0, 0] = math.nan
+        return made
+
+    with monkeypatch.context() as patch:
+        patch.setattr(samples, "sample", diverged)
+        with pytest.raises(CheckFailed, match=r"2 clips came out as no numbers \(NaN or infinite\), 00001-0 the first"):
+            align(settings(), stage="sample")
+    align(settings(), stage="sample")
 
 
 def test_the_second_round_waits_for_the_first_and_starts_from_other_noise(settings, judge) -> None:
@@ -574,10 +808,56 @@ def test_the_result_says_who_judged_and_scores_of_another_version_are_not_mixed_
     monkeypatch.setattr(judging, "judge_record", lambda j: expected | {"version": "9", "fingerprint": "other"})
     with pytest.raises(InputError, match=rf"scored by another random \({record['version']}, now 9\); choose another"):
         align(given)
-    beside.unlink()  # as an earlier version left it
-    for path in given.out.rglob("*.judge.json"):
-        path.unlink()
-    align(given)
+
+
+def test_what_a_dry_run_refuses_does_not_start_on_the_cpu_either(settings, judge, monkeypatch) -> None:
+    from rewardbench.align import dryrun
+
+    for module in (alignment, dryrun):
+        monkeypatch.setattr(module, "available_to", lambda network: 1000)
+    said = []
+    with pytest.raises(InputError, match="a step needs .* on cpu and 1000 B are free"):
+        said.extend(dryrun.describe_run(settings()))
+    assert said[-1].startswith("A step needs")  # the numbers stand before the refusal
+    with pytest.raises(InputError, match="a step needs .* on cpu and 1000 B are free"):
+        align(settings())
+    assert not (settings().out / "round-1").exists()  # before hours of sampling
+
+
+def test_scores_of_nobody_known_are_made_anew_until_they_are_learned_from(settings, judge) -> None:
+    given = settings()
+    align(given, stage="score")
+    scores = given.out / "round-1" / "scores.csv"
+    good, asked = scores.read_bytes(), sum(judge.calls)
+    columns, rows = read_table(scores)
+    write_table(scores, [row | {columns[1]: "0.125"} for row in rows])
+    align(given, stage="score")
+    assert scores.read_bytes() != good
+    assert sum(judge.calls) == asked
+    scores.with_suffix(".judge.json").unlink()
+    align(given, stage="encode")
+    assert scores.read_bytes() == good
+    assert sum(judge.calls) == 2 * asked
+    scores.with_suffix(".judge.json").unlink()
+    with pytest.raises(InputError, match="nothing says who scored .*scores.csv; choose another --out, or remove it"):
+        align(given)
+
+
+def test_a_dry_run_counts_what_the_run_would_do(settings, judge, prompt_table) -> None:
+    from rewardbench.align.dryrun import describe_run
+
+    lines = list(describe_run(settings()))
+    assert "to sample: 15 clips of 5 prompts to learn on, 2 clips of 1 prompts to compare on, 2 steps each" in lines
+    first = settings("first")
+    align(first, stage="pair")
+    held_out = first.out / "prompts" / "evaluate.csv"
+    given = settings("second", "dpo", pairs=first.out / "round-1-pairs.csv", prompts=None, evaluation_prompts=held_out)
+    lines = list(describe_run(given))
+    assert f"to learn from: 5 pairs of {given.pairs}, 10 clips to encode" in lines
+    assert "to sample: 2 clips of 1 prompts to compare on, 2 steps each" in lines
+    lines = list(describe_run(settings(algorithm="flow-nrg", changes={"latent_depth": 1})))
+    assert lines[-1].startswith("memory: not estimated for flow-nrg")
+    assert "lora" not in "".join(lines[-2:])
 
 
 def test_what_was_done_before_does_not_count_in_the_rate(settings, judge, monkeypatch) -> None:
@@ -624,13 +904,11 @@ def test_a_run_that_does_not_fit_is_judged_by_what_its_engine_shares(settings, j
     seen = []
     run = alignment.Alignment(settings())
     monkeypatch.setattr(alignment, "estimate", lambda family, recipe, sharing: seen.append(sharing))
-    monkeypatch.setattr(alignment, "check_fits", lambda needed, free: None)
-    monkeypatch.setattr(alignment, "available_to", lambda network: None)
-    network = SimpleNamespace(parameters=lambda: iter([SimpleNamespace(device=torch.device("cuda"))]))
-    monkeypatch.setattr(run.family, "transformer", network)
     told = {"zero_optimization": {"stage": 3}}
     state = SimpleNamespace(deepspeed_plugin=SimpleNamespace(deepspeed_config=told))
-    run._refuse_what_does_not_fit(
-        run.recipe, SimpleNamespace(distributed_type="DEEPSPEED", num_processes=8, state=state)
-    )
+    engine = SimpleNamespace(distributed_type="DEEPSPEED", num_processes=8, state=state)
+    monkeypatch.setattr(alignment, "make_accelerator", lambda family, recipe: engine)
+    monkeypatch.setattr(alignment, "check_fits", lambda needed, free: None)
+    monkeypatch.setattr(alignment, "available_to", lambda network: None)
+    run._refuse_what_does_not_fit()
     assert seen == [Sharing(8, "deepspeed", 3)]

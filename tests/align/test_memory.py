@@ -59,6 +59,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     TINY["tiny_wan"](root / "wan-i2v", "i2v", transformer={"num_layers": 3})
     families = Path(__file__).parent / "families"
     runpy.run_path(str(families / "tiny_ltx.py"))["save_tiny_ltx"](root / "ltx")
+    runpy.run_path(str(families / "tiny_ltx.py"))["save_tiny_ltx"](root / "ltx-i2v", image=True)
     runpy.run_path(str(families / "tiny_hunyuanvideo.py"))["save_tiny_hunyuanvideo"](root / "hunyuanvideo")
     return {path.name: path for path in root.iterdir()}
 
@@ -67,6 +68,7 @@ CLIPS = {
     "wan": ClipShape(9, 64, 96, 16.0),
     "wan-i2v": ClipShape(9, 32, 48, 16.0),
     "ltx": ClipShape(9, 32, 32, 24.0),
+    "ltx-i2v": ClipShape(9, 32, 32, 24.0),
     "hunyuanvideo": ClipShape(9, 32, 32, 24.0),
 }
 
@@ -165,6 +167,7 @@ CASES = [
     ("wan", {"precision": "bf16", "checkpointing": "full", "micro_batch_size": 2}),
     ("wan-i2v", {"checkpointing": "selective"}),
     ("ltx", {"checkpointing": "full"}),
+    ("ltx-i2v", {"loss_mask": "family"}),
     ("hunyuanvideo", {}),
     ("wide", {"algorithm": "sft", "tuning": "full", "reference": "frozen_copy", "batch_size": 1}),
 ]

@@ -10,6 +10,7 @@ import pytest
 
 from rewardbench.align.pairs import (
     best_against_worst,
+    clips_from_file,
     every_clip,
     pairs_from_file,
     real_against_generated,
@@ -130,6 +131,40 @@ def test_losers_labelled_a_win_and_ties_are_left_out(tmp_path) -> None:
     assert Path(found.clips[found.pairs[0].win].video).name == "p0-1.mp4"
     assert found.left_out == ("1 of 2 pairs are ties, or have no label 'q'",)
     assert "unknown generators teach toy" in found.off_policy
+
+
+def test_every_clip_of_a_file_is_taken_once_with_its_own_reward_whatever_the_labels_say(tmp_path) -> None:
+    clips(tmp_path, 4, 1)
+    rows = [
+        "prompt,video_a,video_b,label_q,reward_a,reward_b,model_a,model_b",
+        "x,p0-0.mp4,p0-1.mp4,B,0.1,0.7,toy,toy",
+        "x,p0-1.mp4,p0-2.mp4,tie,,0.4,toy,other",
+        "x,p0-3.mp4,p0-0.mp4,A,-2,0.1,toy,toy",
+    ]
+    (tmp_path / "given.csv").write_text("\n".join(rows) + "\n")
+    found = clips_from_file(tmp_path / "given.csv", "toy")
+    assert {p.win: p.reward_win for p in found.pairs} == {
+        "p0-0.mp4": 0.1,
+        "p0-1.mp4": 0.7,
+        "p0-2.mp4": 0.4,
+        "p0-3.mp4": -2.0,
+    }
+    assert all(p.lose == () and p.prompt == found.clips[p.win].prompt for p in found.pairs)
+    assert found.off_policy == "clips of other teach toy: expect less than from its own"
+
+
+def test_two_rewards_of_one_clip_are_refused(tmp_path) -> None:
+    clips(tmp_path, 3, 1)
+    rows = ["prompt,video_a,video_b,label_q,reward_a,reward_b", "x,p0-0.mp4,p0-1.mp4,B,0.1,0.7"]
+    (tmp_path / "given.csv").write_text("\n".join([*rows, "x,p0-0.mp4,p0-2.mp4,B,0.2,0.7"]) + "\n")
+    with pytest.raises(InputError, match=r"p0-0.mp4 two rewards, 0.1 and 0.2"):
+        clips_from_file(tmp_path / "given.csv", "toy")
+
+
+@pytest.mark.parametrize("gap", [-1.0, NAN])
+def test_a_smallest_gap_below_zero_is_refused(tmp_path, gap) -> None:
+    with pytest.raises(InputError, match="min_gap is not negative"):
+        best_against_worst(clips(tmp_path, 2), rewards(1, 2, 3, 4), "judge", min_gap=gap)
 
 
 def test_a_file_with_several_labels_needs_a_choice(tmp_path) -> None:

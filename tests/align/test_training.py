@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -90,11 +91,50 @@ def test_losers_are_not_computed_where_nothing_is_compared(make_trainer, algorit
     assert (batch.sides, len(batch.latents)) == (1, 4)
 
 
-def test_a_finite_loss_that_runs_away_stops_the_run_and_leaves_the_last_state(make_trainer) -> None:
-    trainer = make_trainer(algorithm="sft", tuning="full", reference="frozen_copy", learning_rate=3.0, save_every=1)
-    with pytest.raises(CheckFailed, match=r"more than 10 times what it was, at step \d+; the last good state is"):
+def test_a_finite_loss_that_runs_away_stops_the_run(make_trainer) -> None:
+    trainer = make_trainer(algorithm="sft", tuning="full", reference="frozen_copy", learning_rate=3.0)
+    with pytest.raises(CheckFailed, match=r"more than 10 times what it was, at step \d+; there is no state yet"):
         trainer.train(6)
-    assert states(trainer.folder)
+
+
+def test_weights_that_overflow_are_never_written_as_a_state(make_trainer) -> None:
+    """The step that makes them has a good loss, which was the one of the weights before."""
+    trainer = make_trainer(learning_rate=1e30, save_every=1)
+    with pytest.raises(CheckFailed, match="not finite at step 2; there is no state yet"):
+        trainer.train(6)
+    assert states(trainer.folder) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"low_memory": True, "micro_batch_size": 2}, {"algorithm": "sft"}],
+    ids=lambda c: "-".join(c) or "dpo",
+)
+def test_a_run_that_diverges_between_two_lines_of_its_log_keeps_its_good_states(make_trainer, changes) -> None:
+    changes |= {"tuning": "full", "reference": "frozen_copy"}
+    trainer = make_trainer(save_every=1, **changes)
+    trainer.log_every = 20
+    good = []
+
+    def leap(step: int) -> None:
+        """The fourth step goes too far, and its own loss does not know yet."""
+        good.append(learnt(trainer))
+        if trainer.step == 3:
+            trainer.recipe = replace(trainer.recipe, learning_rate=3.0)
+
+    with pytest.raises(CheckFailed, match=r"at step 5; the last good state is .*step-00000003; lower"):
+        trainer.train(6, advance=leap)
+    assert [p.name for p in states(trainer.folder)] == ["step-00000002", "step-00000003"]
+    again = make_trainer(**changes)
+    again.resume()
+    assert_equal(good[2], learnt(again))
+
+
+def test_what_is_asked_before_a_state_is_written_changes_nothing(make_trainer) -> None:
+    rare, often = make_trainer("rare"), make_trainer("often", save_every=1)
+    for trainer in (rare, often):
+        trainer.train(4)
+    assert_equal(learnt(rare), learnt(often))
 
 
 def test_an_overflow_in_fp16_is_left_to_the_scaler_for_a_while(make_trainer, monkeypatch) -> None:
@@ -142,6 +182,40 @@ def test_stopping_and_going_on_equals_never_stopping_bit_for_bit(make_trainer, c
     ]
     assert strip == again
     assert len(strip) == 6
+
+
+@pytest.mark.parametrize("algorithm", ["dpo", "sft"])
+def test_a_run_killed_between_two_lines_of_the_log_writes_the_lines_of_one_that_was_not(
+    make_trainer, algorithm
+) -> None:
+    whole = make_trainer("whole", algorithm=algorithm)
+    killed, rest = (make_trainer("killed", algorithm=algorithm, save_every=2) for _ in range(2))
+    for trainer in (whole, killed, rest):
+        trainer.log_every = 3
+    whole.train(6)
+
+    def stop(step: int) -> None:
+        if killed.step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed.train(6, advance=stop)
+    rest.train(6)
+    first, second = (
+        [{k: v for k, v in line.items() if k not in ("seconds", "arithmetic_share")} for line in read_log(t.folder)]
+        for t in (whole, rest)
+    )
+    assert [line["step"] for line in first] == [3, 6]
+    assert first == second
+
+
+def test_a_state_of_two_processes_gives_one_process_the_mean_of_their_sums(make_trainer) -> None:
+    trainer = make_trainer()
+    trainer.folder.mkdir()
+    trainer.log.load({"names": ["loss"], "sums": [[2.0], [4.0]], "count": 3, "seconds": {"data": 3.0}})
+    trainer.log.write(0.1)
+    (line,) = read_log(trainer.folder)
+    assert (line["loss"], line["seconds"]) == (1.0, {"data": 1.0})
 
 
 def test_a_killed_run_repeats_the_steps_that_were_not_saved(make_trainer) -> None:

@@ -49,7 +49,11 @@ class ToyFamily(VideoFamily):
             raise InputError(f"the toy generator has no option {', '.join(sorted(options))}")
         family = cls(Toy.load(folder, dtype), folder, device)
         if clip is not None and clip != family.clip:
-            raise InputError(f"the toy generator makes clips of one size, {family.clip}")
+            size = family.clip
+            raise InputError(
+                "the toy generator makes clips of one size, --clip "
+                f"{size.frames}x{size.height}x{size.width}@{size.fps:g}; leave --clip out"
+            )
         return family
 
     def encode_video(self, pixels: Tensor) -> Tensor:

@@ -379,7 +379,7 @@ def test_command_aligns_a_folder_and_the_dry_run_touches_nothing(
     assert main([*line, "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert f"generator: {run.model}, clips of 9 frames, 48x32, 288 latent elements each" in said
-    assert "to sample: 6 clips of 3 prompts to learn on, 2 of 1 prompts to compare on, 2 steps each" in said
+    assert "to sample: 6 clips of 3 prompts to learn on, 2 clips of 1 prompts to compare on, 2 steps each" in said
     assert "to train: 2 steps of 2 examples, lora, gapo" in said
     assert not run.out.exists()
 
