@@ -40,18 +40,12 @@ from rewardbench.align.memory import available_to, check_fits, estimate
 from rewardbench.align.objective import pair_weights, strength
 from rewardbench.align.pairs import (
     PairSet,
-    best_against_worst,
-    clips_from_file,
-    every_clip,
-    pairs_from_file,
-    real_against_generated,
-    real_alone,
-    without_contradictions,
     write_pairs,
 )
 from rewardbench.align.processes import from_main, on_all, on_main
-from rewardbench.align.prompts import Prompt, check_images, draw_clips
-from rewardbench.align.record import write_pair_facts, write_result
+from rewardbench.align.prompts import Prompt, draw_clips
+from rewardbench.align.record import pair_facts, write_pair_facts, write_result
+from rewardbench.align.run_pairs import drawn_winners, draws_winners, given_pairs, pairs_of_round
 from rewardbench.align.run_prompts import chosen_prompts, keep_prompts, kept_prompts, open_images
 from rewardbench.align.samples import Sample, claim_folder, sample_clips, table_of
 from rewardbench.align.sampling import VelocityHook, seed_of
@@ -62,7 +56,7 @@ from rewardbench.align.settings import (
 )
 from rewardbench.align.sharing import sharing_of
 from rewardbench.align.training import Trainer, states
-from rewardbench.align.watching import ByPrompt, failed_prompts, judge_scores, read_so_far, scores_path
+from rewardbench.align.watching import ByPrompt, failed_prompts, judge_scores, look_steps, read_so_far, scores_path
 from rewardbench.align.weights import adopt, load_weights, write_weights
 from rewardbench.errors import CheckFailed, InputError
 from rewardbench.scoring.progress import Progress, Silent
@@ -109,7 +103,7 @@ class Alignment:
         if not (self.out / "prompts").is_dir():
             open_images([*chosen[0], *chosen[1]])
         if s.pairs is not None:
-            self._given_pairs(s.pairs, chosen[1])
+            given_pairs(s, chosen[1], needs_image=needs_image)
         identity = run_identity(s, self.family, self.sampling)
         try:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -281,46 +275,19 @@ class Alignment:
 
     def _pair_round(self, folder: Path, samples: list[Sample], rewards: dict[str, float]) -> PairSet:
         s, r = self.settings, self.recipe
+        if draws_winners(s):
+            on_main(self.process, lambda: draw_clips(drawn_winners(s).parent, self.prompts))
         if s.pairs is not None:
-            pairs = self._given_pairs(s.pairs, self.evaluation)
-        elif s.winners is not None and r.algorithm == "sft":
-            pairs = real_alone(s.winners, self.prompts)
-        elif s.winners is not None or r.algorithm == "realdpo":
-            winners = s.winners or self._drawn_winners()
-            pairs = real_against_generated(winners, samples, rewards, losers=r.losers)
-        elif r.algorithm == "flow-rwr":
-            pairs = every_clip(samples, rewards, s.judge.label)
+            pairs = given_pairs(s, self.evaluation, needs_image=self.family.needs_image)
         else:
-            pairs = best_against_worst(samples, rewards, s.judge.label, losers=r.losers, min_gap=s.min_gap)
-        if r.pair_weight == "gap":
-            pairs = without_contradictions(pairs)
+            pairs = pairs_of_round(s, self.prompts, samples, rewards)
         for sentence in (*pairs.left_out, pairs.off_policy):
             if sentence:
                 self.progress.message(sentence)
         pair_weights(pairs.pairs, r, self.facts.reward_range)  # what it refuses, it refuses before clips are encoded
         if s.pairs is None and any(p.lose for p in pairs.pairs):
             on_main(self.process, lambda: write_pairs(pairs, folder.parent / f"{folder.name}-pairs.csv"))
-        on_main(self.process, lambda: write_pair_facts(pairs, folder))
-        return pairs
-
-    def _drawn_winners(self) -> Path:
-        """The drawn world's own clips of the toy's prompts: its real clips."""
-        on_main(self.process, lambda: draw_clips(self.out / "real", self.prompts))
-        return self.out / "real" / "real.csv"
-
-    def _given_pairs(self, path: Path, compared: Sequence[Prompt]) -> PairSet:
-        """The user's pairs; none of a prompt that is compared on."""
-        if self.recipe.algorithm == "flow-rwr":
-            pairs = clips_from_file(path, self.generator)
-        else:
-            pairs = pairs_from_file(path, self.settings.label, self.generator)
-        check_images([p.prompt for p in pairs.pairs], str(path), needs_image=self.family.needs_image)
-        learned = {p.prompt.text for p in pairs.pairs}
-        both = sum(p.text in learned for p in compared)
-        if both:
-            raise InputError(
-                f"{both} prompts to compare on stand in {path}, which is learned from; take them out of one of the two"
-            )
+        on_main(self.process, lambda: write_pair_facts(pair_facts(pairs), folder))
         return pairs
 
     def _train_round(self, folder: Path, number: int, pairs: PairSet, cache: LatentCache) -> None:
@@ -474,13 +441,6 @@ def align(settings: AlignSettings, progress: Progress | None = None, *, stage: s
             f"the GPU ran out of memory ({str(error).splitlines()[0]}); what is finished stays: lower --sampling-batch "
             "or micro_batch_size, or choose checkpointing full or low_memory, and run the command again"
         ) from error
-
-
-def look_steps(steps: int, looks: int) -> list[int]:
-    """Steps of all rounds after which the policy is looked at: evenly spread, the last among them, and never more than
-    there are steps."""
-    count = min(looks, steps)
-    return sorted({max(1, round(steps * (i + 1) / count)) for i in range(count)})
 
 
 def _round_seed(seed: int, number: int) -> int:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from rewardbench.report import notation
 from rewardbench.report.figures import BOTTOM, HEIGHT, RIGHT, TOP, WIDTH, ticks
 
-LEFT = 58
+LEFT = 66
 """Wider than on the other page: the vertical axis has a name and numbers of any size."""
 MOST_POINTS = 600
 PHASES = ("data", "reference", "forward", "backward", "optimiser")

@@ -10,7 +10,7 @@ from rewardbench.align.judging import facts_of
 from rewardbench.align.losses import effective_beta
 from rewardbench.align.memory import available_to, check_fits, estimate
 from rewardbench.align.objective import loss_elements
-from rewardbench.align.pairs import clips_from_file, pairs_from_file
+from rewardbench.align.run_pairs import given_pairs
 from rewardbench.align.run_prompts import chosen_prompts
 from rewardbench.align.settings import TOY_EVALUATION_PROMPTS, TOY_PROMPTS, AlignSettings, check_settings
 
@@ -34,10 +34,8 @@ def describe_run(settings: AlignSettings) -> Iterator[str]:
     )
     yield f"judge: {settings.judge.label}; held out: {', '.join(j.plugin for j in settings.held_out) or 'none'}"
     if settings.pairs is not None:
-        if recipe.algorithm == "flow-rwr":
-            pairs, what = clips_from_file(settings.pairs, settings.model), "clips"
-        else:
-            pairs, what = pairs_from_file(settings.pairs, settings.label, settings.model), "pairs"
+        pairs = given_pairs(settings, sides[1], needs_image=family.needs_image)
+        what = "clips" if recipe.algorithm == "flow-rwr" else "pairs"
         yield f"to learn from: {len(pairs.pairs):,} {what} of {settings.pairs}, {len(pairs.clips):,} clips to encode"
         sampled = "to sample: "
     elif settings.winners is not None and recipe.algorithm == "sft":

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rewardbench.align.alignment import Alignment
+from rewardbench.align.disk import writing
 from rewardbench.align.families.base import Condition
 from rewardbench.align.guidance import guided_velocity
 from rewardbench.align.hooks import latent_reward_class
@@ -33,7 +34,7 @@ from rewardbench.align.latent_reward import (
 from rewardbench.align.latent_training import LatentRewardTrainer
 from rewardbench.align.noise import Time
 from rewardbench.align.prompts import write_table
-from rewardbench.align.record import write_result
+from rewardbench.align.record import write_pair_facts, write_result
 from rewardbench.align.samples import Sample
 from rewardbench.align.sampling import VelocityHook
 from rewardbench.align.training import read_log
@@ -96,13 +97,24 @@ class GuidedAlignment(Alignment):
             raise InputError(
                 f"no prompt gives a pair: its clips score equal, or not at all, by {judge.plugin}'s {names}"
             )
-        for dimension in silent:
-            self.progress.message(
-                f"no pair decides {dimension}: the latent reward cannot learn it, and guidance will not follow it"
-            )
+        said = [
+            f"no pair decides {dimension}: the latent reward cannot learn it, and guidance will not follow it"
+            for dimension in silent
+        ]
+        for sentence in said:
+            self.progress.message(sentence)
         mixed = reward_of(judge, self.facts, {d: dict(values) for d, values in scores.items()})
         rows = pair_rows(pairs, samples, rewards, mixed, folder.parent)
         write_table(folder.parent / f"{folder.name}-pairs.csv", [{**row, "judge": judge.label} for row in rows])
+        facts = {
+            "n": len(pairs),
+            "gaps": [float(row["gap"]) for row in rows if row["gap"]],
+            "prompts": len({p.prompt_id for p in pairs}),
+            "clips": len({clip for p in pairs for clip in (p.first, p.second)}),
+            "source": judge.label,
+            "said": said,
+        }
+        write_pair_facts(facts, folder)
         return pairs
 
     def _train_head(self, folder: Path, pairs: Sequence[LatentPair], cache: LatentCache) -> None:
@@ -120,12 +132,15 @@ class GuidedAlignment(Alignment):
             model, pairs, cache, r, folder, save_every=self.settings.save_every, log_every=self.settings.log_every
         )
         begin = partial(self._begin, "training the latent reward")
-        trainer.train(r.steps, begin=begin, advance=self.progress.advance)
+        self._drop_broken_states(folder)
+        with writing(folder):
+            trainer.train(r.steps, begin=begin, advance=self.progress.advance)
         counts = ", ".join(f"{n} of {d}" for d, n in model.pairs.items())
         last = read_log(folder)[-1]["pairwise_accuracy"]
         self.progress.message(f"latent reward: {len(pairs)} pairs ({counts}), accuracy of its last batches {last:.3f}")
-        (self.out / "weights").mkdir(exist_ok=True)
-        model.save(self.out / "weights" / HEAD)
+        with writing(self.out / "weights"):
+            (self.out / "weights").mkdir(exist_ok=True)
+            model.save(self.out / "weights" / HEAD)
 
     # ------------------------------------------------------------------ base against guided
 

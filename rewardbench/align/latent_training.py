@@ -18,6 +18,7 @@ from rewardbench.align.families.base import Condition
 from rewardbench.align.latent_reward import LatentPair, LatentRewardModel, decided_pairs
 from rewardbench.align.losses import bradley_terry_loss
 from rewardbench.align.noise import Time, add_noise
+from rewardbench.align.order import VisitOrder
 from rewardbench.align.phases import Phases
 from rewardbench.align.recipe import Recipe
 from rewardbench.align.sampling import seed_of
@@ -67,21 +68,14 @@ class LatentRewardTrainer:
             weight_decay=recipe.weight_decay,
         )
         self.step = 0
+        self._unlogged: list[dict[str, float]] = []
         self._device = self._learning[0].device
         self.phases = Phases(self._device)
-        self._order_of: tuple[int, list[int]] = (-1, [])
+        self._order = VisitOrder(len(self.pairs), recipe.seed, "latent order")
 
     def batch_at(self, step: int) -> list[LatentPair]:
         """Pairs of a step; each is visited once an epoch."""
-        size = self.recipe.batch_size
-        places = (divmod(position, len(self.pairs)) for position in range(step * size, (step + 1) * size))
-        return [self.pairs[self._order(epoch)[place]] for epoch, place in places]
-
-    def _order(self, epoch: int) -> list[int]:
-        if self._order_of[0] != epoch:
-            generator = torch.Generator().manual_seed(seed_of(self.recipe.seed, "latent order", epoch))
-            self._order_of = (epoch, torch.randperm(len(self.pairs), generator=generator).tolist())
-        return self._order_of[1]
+        return [self.pairs[place] for _, place in self._order.batch(step, self.recipe.batch_size)]
 
     def _sides(self, chosen: Sequence[LatentPair]) -> tuple[list[Tensor], Time, Condition]:
         """Noisy latents of the first and of the second clips, their time, and what the network is told."""
@@ -97,6 +91,17 @@ class LatentRewardTrainer:
             sides.append(family.prepare_latents(add_noise(latents, eps, time), condition))
         return sides, time, condition
 
+    def _asked(
+        self, chosen: Sequence[LatentPair], sides: Sequence[Tensor], time: Time, condition: Condition
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss of some pairs, and (pairs, dimensions) where the head is right and where the pair decides."""
+        labels = [[p.labels[d] for d in self.model.dimensions] for p in chosen]
+        sign = torch.tensor(labels, dtype=torch.float32, device=self._device)
+        first, second = (self.model.rewards(x_t, time, condition) for x_t in sides)
+        gap, decided = (first - second) * sign, sign != 0
+        loss = bradley_terry_loss(gap[decided], torch.zeros_like(gap[decided]))
+        return loss, (gap.detach() > 0) & decided, decided
+
     def train_step(self) -> dict[str, float]:
         """One optimiser step; numbers for the log, NaN for the accuracy of a dimension that no pair here decides.
 
@@ -109,13 +114,8 @@ class LatentRewardTrainer:
         with self.phases.timed("data"):
             chosen = self.batch_at(self.step)
             sides, time, condition = self._sides(chosen)
-            labels = [[p.labels[d] for d in self.model.dimensions] for p in chosen]
-            sign = torch.tensor(labels, dtype=torch.float32, device=self._device)
-            decided = sign != 0
         with self.phases.timed("forward"):
-            first, second = (self.model.rewards(x_t, time, condition) for x_t in sides)
-            gap = (first - second) * sign
-            loss = bradley_terry_loss(gap[decided], torch.zeros_like(gap[decided]))
+            loss, right, decided = self._asked(chosen, sides, time, condition)
         with self.phases.timed("backward"):
             loss.backward()
         with self.phases.timed("optimiser"):
@@ -127,7 +127,6 @@ class LatentRewardTrainer:
             self.optimizer.step()
             self.optimizer.zero_grad()
             self.step += 1
-        right = (gap.detach() > 0) & decided
         values = {
             "loss": float(loss.detach()),
             "pairwise_accuracy": float(right.sum() / decided.sum()),
@@ -147,21 +146,30 @@ class LatentRewardTrainer:
         """Train to step ``until``, from the newest state of the folder; see :meth:`Trainer.train`.
 
         Raises:
-            CheckFailed: the loss diverged; the last good state stays.
+            CheckFailed: the loss diverged; the last good state stays. A state is written only where the weights that it
+                holds give a finite loss.
             InputError: the folder's states are another head's.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.resume()
         begin(until - self.step)
-        steps: list[dict[str, float]] = []
         while self.step < until:
-            steps.append(self.train_step())
+            self._unlogged.append(self.train_step())
             if self.step % self.log_every == 0 or self.step == until:
-                self._log(steps)
-                steps = []
+                self._log(self._unlogged)
+                self._unlogged = []
             if self.step % self.save_every == 0 or self.step == until:
+                self._check_before_saving()
                 self.save()
             advance(1)
+
+    def _check_before_saving(self) -> None:
+        """Ask the new weights for the next step's loss: a state that is written can be gone on from."""
+        chosen = self.batch_at(self.step)
+        with torch.no_grad():
+            loss, *_ = self._asked(chosen, *self._sides(chosen))
+        if not math.isfinite(float(loss)):
+            raise CheckFailed(self._diverged())
 
     def _log(self, steps: Sequence[Mapping[str, float]]) -> None:
         means: dict[str, float | None] = {}
@@ -182,7 +190,13 @@ class LatentRewardTrainer:
         partial.mkdir(parents=True)
         weights = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
         save_file(weights, partial / _HEAD_FILE)
-        state = {"step": self.step, "dimensions": self.model.dimensions, "optimizer": self.optimizer.state_dict()}
+        state = {
+            "step": self.step,
+            "dimensions": self.model.dimensions,
+            "optimizer": self.optimizer.state_dict(),
+            "unlogged": self._unlogged,
+            "seconds": self.phases.so_far(),
+        }
         torch.save(state, partial / _OPTIMIZER_FILE)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(partial, target)
@@ -205,7 +219,8 @@ class LatentRewardTrainer:
             except RuntimeError as error:
                 raise InputError(f"{newest} is the state of another head; choose another --out") from error
             self.optimizer.load_state_dict(state["optimizer"])
-            self.step = int(state["step"])
+            self.step, self._unlogged = int(state["step"]), list(state["unlogged"])
+            self.phases.go_on(state["seconds"])
         kept = [json.dumps(line) + "\n" for line in read_log(self.folder) if line["step"] <= self.step]
         (self.folder / LOG_FILE).write_text("".join(kept), encoding="utf-8")
 

@@ -204,13 +204,10 @@ def _made(result: Mapping[str, Any], mix: Mapping[str, float]) -> str:
         f"- Prompts: {notation.count(result['prompts']['learned_on'])} learned on, "
         f"{notation.count(result['prompts']['compared_on'])} others compared on",
         *([f"- Pairs: {', '.join(notation.count(n) for n in pairs)}"] if pairs else []),
-        *(
-            f"- Learned from: {_md(one)}"
-            for one in dict.fromkeys(p["source"] for p in result["pairs"] if p.get("source"))
-        ),
+        *(f"- Learned from: {_md(one)}" for one in dict.fromkeys(p["source"] for p in result["pairs"])),
         *(
             f"- {_md(one[:1].upper() + one[1:])}"
-            for one in dict.fromkeys(t for p in result["pairs"] for t in p.get("said", ()))
+            for one in dict.fromkeys(t for p in result["pairs"] for t in p["said"])
         ),
         f"- Effective beta: {beta['per_sample']:g} per sample (of the mean squared error), {beta['per_element']:.3g} "
         f"per element ({notation.count(beta['elements'])} elements a clip)"

@@ -208,6 +208,11 @@ def strength(family: VideoFamily, recipe: Recipe, weights: Mapping[str, float]) 
             f"{found.per_element:.3g} per element ({elements:,} elements a clip; beta {recipe.beta:g}, "
             f"reduction {recipe.reduction}, scale {recipe.scale:g}, {recipe.error_space} space, {recipe.beta_schedule})"
         )
+    if recipe.compares and recipe.sft_weight:
+        said.append(
+            f"the winners' error is pulled down by sft_weight {recipe.sft_weight:g}, and by the preference loss at the "
+            f"start by at most {recipe.scale * recipe.beta / 2:g} times the pair's weight, as the losers' is pushed up"
+        )
     if weights:
         values = torch.tensor(list(weights.values()))
         none = int((values == 0).sum())

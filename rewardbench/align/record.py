@@ -22,7 +22,6 @@ from rewardbench.align.processes import on_main
 from rewardbench.align.samples import Sample
 from rewardbench.align.training import read_log
 from rewardbench.align.watching import failed_clips, readings
-from rewardbench.tables import read_table
 
 if TYPE_CHECKING:
     from rewardbench.align.alignment import Alignment
@@ -59,7 +58,7 @@ def write_result(
         beta = {**asdict(found), "elements": elements}
     looks = readings(run.out, s)
     rounds = [run.out / f"round-{n + 1}" for n in range(recipe.rounds)]
-    pairs = [_pairs(folder) for folder in rounds]
+    pairs = [json.loads(path.read_text(encoding="utf-8")) for path in map(_facts_path, rounds) if path.exists()]
     result: dict[str, Any] = {
         "schema": SCHEMA,
         "algorithm": recipe.algorithm,
@@ -72,7 +71,7 @@ def write_result(
         "held_out": [judge.plugin for judge in s.held_out],
         "judges": [judge_record(judge) for judge in (s.judge, *s.held_out)],
         "prompts": {
-            "learned_on": len(run.prompts) if s.pairs is None else max(p.get("prompts") or 0 for p in pairs),
+            "learned_on": len(run.prompts) if s.pairs is None else max(p["prompts"] for p in pairs),
             "compared_on": len(run.evaluation),
         },
         "pairs": pairs,
@@ -113,34 +112,28 @@ def _write(result: Mapping[str, Any], path: Path) -> None:
     os.replace(partial, path)
 
 
-def write_pair_facts(pairs: PairSet, folder: Path) -> None:
-    """Write what a round (``folder``) learned from: ``n`` pairs of a winner and a loser (None of single clips) and
-    their ``gaps``, how many ``prompts`` and ``clips``, who decided (``source``), and what is to be said of them."""
+def pair_facts(pairs: PairSet) -> dict[str, Any]:
+    """What a round learned from: ``n`` pairs of a winner and a loser (None of single clips) and their ``gaps``, how
+    many ``prompts`` and ``clips``, who decided (``source``), and what is to be ``said`` of them."""
     decided = [p for p in pairs.pairs if p.lose]
     gaps = [p.reward_win - r for p in decided for r in p.reward_lose]
-    used = {clip for p in pairs.pairs for clip in (p.win, *p.lose)}
-    facts = {
+    return {
         "n": sum(len(p.lose) for p in decided) if decided else None,
         "gaps": [gap for gap in gaps if math.isfinite(gap)],
         "prompts": len({(p.prompt.text, p.prompt.image) for p in pairs.pairs}),
-        "clips": len(used),
+        "clips": len({clip for p in pairs.pairs for clip in (p.win, *p.lose)}),
         "source": pairs.judge,
         "said": [*pairs.left_out, *([pairs.off_policy] if pairs.off_policy else [])],
     }
-    _write(facts, folder.parent / f"{folder.name}-pairs.json")
 
 
-def _pairs(folder: Path) -> dict[str, Any]:
-    """What :func:`write_pair_facts` wrote of a round; where it did not (flow-nrg, earlier versions), how many pairs its
-    table has, and their gaps."""
-    facts = folder.parent / f"{folder.name}-pairs.json"
-    if facts.exists():
-        return dict(json.loads(facts.read_text(encoding="utf-8")))
-    table = folder.parent / f"{folder.name}-pairs.csv"
-    if not table.exists():
-        return {"n": None, "gaps": []}
-    _, rows = read_table(table)
-    return {"n": len(rows), "gaps": [float(row["gap"]) for row in rows if row["gap"]]}
+def write_pair_facts(facts: Mapping[str, Any], folder: Path) -> None:
+    """Write :func:`pair_facts` of a round beside its ``folder``."""
+    _write(facts, _facts_path(folder))
+
+
+def _facts_path(folder: Path) -> Path:
+    return folder.parent / f"{folder.name}-pairs.json"
 
 
 def _device_name(device: str) -> str:

@@ -270,11 +270,14 @@ def _panels(result: Mapping[str, Any]) -> list[Panel]:
             legend = tuple((line.css, line.name) for line in shown) if len(shown) > 1 else ()
             panels.append(Panel(name, chart, f"{ends[:1].upper()}{ends[1:]}. {note}".strip(), legend))
 
-    whole = [("loss", "main", "loss")]
-    if recipe["sft_weight"]:
-        whole.append(("preference part", "win", "preference_loss"))
     level = math.log(2) if plain else None
-    add("Loss", "loss", lines(*whole), "Dashed: ln 2, policy equal to reference." if plain else "", level=level)
+    mixed = compares and recipe["sft_weight"]
+    note = "Dashed: ln 2, policy equal to reference." if plain else ""
+    if mixed:
+        note = f"The preference part, plus {recipe['sft_weight']:g} times the winners’ squared error (SFT)."
+    add("Loss", "loss", lines(("loss", "main", "loss")), note, level=level)
+    if mixed:
+        add("Preference part of the loss", "loss", lines(("preference part", "main", "preference_loss")))
     add(
         "Implicit accuracy",
         "share of pairs",

@@ -87,7 +87,7 @@ class States:
     def go_to(self, state: dict[str, Any]) -> None:
         """The other way round."""
         self._trainer.step = state["step"]
-        self._trainer.log.load(state.get("log"))
+        self._trainer.log.load(state["log"])
         if self._trainer.reference is not None:
             self._trainer.reference.load_state(state["reference"])
 

@@ -21,7 +21,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Reference": ("reference", "ema_decay", "ema_every", "cache_reference"),
     "Clips and pairs": ("samples_per_prompt", "losers", "rounds"),
-    "What learns": ("tuning", "lora_rank", "lora_alpha", "latent_depth", "latent_width", "latent_clean"),
+    "What learns": ("tuning", "lora_rank", "lora_alpha", "lora_from", "latent_depth", "latent_width", "latent_clean"),
     "Optimiser": (
         *("learning_rate", "schedule", "warmup_steps", "steps", "batch_size", "micro_batch_size"),
         *("weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm"),

@@ -62,7 +62,7 @@ class StepLog:
         return {"names": names, "sums": ranks, "count": self._count, "seconds": self._trainer.phases.so_far()}
 
     def load(self, state: Mapping[str, Any] | None) -> None:
-        """The other way round; None is a state of a version that did not keep them."""
+        """The other way round; None begins anew."""
         self._sums, self._count = {}, 0
         if state is None:
             return

@@ -21,13 +21,13 @@ from rewardbench.align.adapters import Reference
 from rewardbench.align.families.base import VideoFamily
 from rewardbench.align.latent_cache import LatentCache
 from rewardbench.align.objective import Batch, errors, make_batch, step_loss
+from rewardbench.align.order import VisitOrder
 from rewardbench.align.pairs import PreferencePair
 from rewardbench.align.phases import Phases, arithmetic_bound, forward_flops
 from rewardbench.align.prefix import SharedPrefix
 from rewardbench.align.recipe import Recipe
 from rewardbench.align.reference_errors import filled, identity_of
 from rewardbench.align.run_states import KEPT_STATES, LOG_FILE, States, read_log, states
-from rewardbench.align.sampling import seed_of
 from rewardbench.align.step_log import StepLog
 from rewardbench.errors import CheckFailed, InputError
 
@@ -104,27 +104,16 @@ class Trainer:
         self._reference_errors: dict[tuple[str, int], Tensor] = {}
         self.log = StepLog(self)
         self._states = States(self)
-        self._order_of: tuple[int, list[int]] = (-1, [])
+        self._order = VisitOrder(len(self.pairs), recipe.seed, "order")
         self.bound: dict[str, float] = {}
 
     # ------------------------------------------------------------------ order of the data
 
     def batch_at(self, step: int) -> list[tuple[PreferencePair, int]]:
         """The global batch of a step as (pair, draw), the same in every process."""
-        size, n = self.recipe.batch_size, len(self.pairs)
-        batch = []
-        for position in range(step * size, (step + 1) * size):
-            epoch, place = divmod(position, n)
-            pair = self.pairs[self._order(epoch)[place]]
-            draws = self.recipe.draws_per_pair
-            batch.append((pair, epoch % draws if draws else epoch))
-        return batch
-
-    def _order(self, epoch: int) -> list[int]:
-        if self._order_of[0] != epoch:
-            generator = torch.Generator().manual_seed(seed_of(self.recipe.seed, "order", epoch))
-            self._order_of = (epoch, torch.randperm(len(self.pairs), generator=generator).tolist())
-        return self._order_of[1]
+        draws = self.recipe.draws_per_pair
+        visits = self._order.batch(step, self.recipe.batch_size)
+        return [(self.pairs[place], epoch % draws if draws else epoch) for epoch, place in visits]
 
     def _weights(self, batch: Sequence[tuple[PreferencePair, int]]) -> dict[str, float]:
         """Weights of a global batch, normalised as the recipe says."""

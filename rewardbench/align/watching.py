@@ -18,6 +18,13 @@ from rewardbench.align.training import read_log
 ByPrompt = dict[str, float]
 
 
+def look_steps(steps: int, looks: int) -> list[int]:
+    """Steps of all rounds after which the policy is looked at: evenly spread, the last among them, and never more than
+    there are steps."""
+    count = min(looks, steps)
+    return sorted({max(1, round(steps * (i + 1) / count)) for i in range(count)})
+
+
 def judge_scores(
     samples: Sequence[Sample], judge: Judge, facts: JudgeFacts, scores: Mapping[str, Mapping[str, float]]
 ) -> dict[str, ByPrompt]:

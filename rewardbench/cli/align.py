@@ -199,7 +199,7 @@ def align(
             output.print_json(result, stdout)
         elif result and stage in (None, "evaluate", "report"):
             _print_result(result, out, stdout)
-        return _say_failures(settings, progress)
+        return max(_say_failures(settings, progress), _say_unknown(result, progress))
 
 
 def _say_failures(settings: AlignSettings, progress: Progress) -> int:
@@ -214,6 +214,17 @@ def _say_failures(settings: AlignSettings, progress: Progress) -> int:
     if failed:
         progress.message("clips to compare on are scored again when the same command is run again")
     return EXIT_SOME_FAILED if failed else 0
+
+
+def _say_unknown(result: dict[str, Any], progress: Progress) -> int:
+    """Say where the optimised reward could not be compared at all; the exit code."""
+    if not result or result["changes"][result["optimised"]] is not None:
+        return 0
+    progress.message(
+        f"{result['optimised']} scored no prompt of the comparison on both sides: whether the generator is better is "
+        "not known"
+    )
+    return EXIT_SOME_FAILED
 
 
 def _settings(texts: list[str]) -> dict[str, Any]:

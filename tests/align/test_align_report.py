@@ -78,6 +78,10 @@ def counted(n: int) -> dict[str, Any]:
     return {name: None if c is None else c | {"n": n} for name, c in CHANGES.items()}
 
 
+def facts(source: str, *said: str) -> dict:
+    return {"prompts": 4, "clips": 1234, "source": source, "said": list(said)}
+
+
 LOG = [
     {
         "step": step,
@@ -153,7 +157,14 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
             "optimised": OPTIMISED,
             "held_out": ["rules"],
             "prompts": {"learned_on": 1234, "compared_on": 4},
-            "pairs": [{"n": 5, "gaps": [0.5, 0.125, 0.25, 2.0]}, {"n": None, "gaps": []}],
+            "judges": [
+                {"label": "judge", "version": "1.5", "fingerprint": "0123abcd"},
+                {"label": "rules", "version": "2", "fingerprint": "4567"},
+            ],
+            "pairs": [
+                {"n": 5, "gaps": [0.5, 0.125, 0.25, 2.0]} | facts("judge:overall", "all clips scored equal for 3 of 9"),
+                {"n": None, "gaps": []} | facts("real clips"),
+            ],
             "training": [LOG, LOG],
             "changes": CHANGES,
             "alarm": None,
@@ -710,12 +721,21 @@ def test_steps_of_rounds_are_counted_through() -> None:
     assert evidence.points_of([[{"step": 1}]], 20, "margin") == []
 
 
+def test_page_names_judges_with_their_versions_and_what_each_round_learned_from(make_run: Callable[..., Path]) -> None:
+    page = Page(make_run())
+    assert "version 1.5, fingerprint 0123abcd" in page.text
+    assert "version 2, fingerprint 4567" in page.text
+    first = "Round 1: 1,234 clips of 4 prompts, decided by judge:overall. All clips scored equal for 3 of 9."
+    assert first in page.text
+    assert "Round 2: 1,234 clips of 4 prompts, decided by real clips." in page.text
+
+
 def test_page_without_logs_pairs_and_clips_says_what_it_lacks(make_run: Callable[..., Path]) -> None:
     sft = settings(algorithm="sft")
     page = Page(
         make_run(
             training=[[], []],
-            pairs=[{"n": None, "gaps": []}],
+            pairs=[{"n": None, "gaps": []} | facts("real clips")],
             clips=[],
             recipe=sft,
             algorithm="sft",
@@ -733,7 +753,10 @@ def test_log_of_a_run_without_reference_shows_only_what_it_has(make_run: Callabl
     lines = [
         {"step": 10, "loss": 0.25, "error_win": 0.25, "gradient_norm": float("nan"), "clipped": 0.0, "seconds": {}}
     ]
-    recipe, pairs = settings(algorithm="sft", rounds=1), [{"n": 5, "gaps": [0.5, 0.125, 0.25, 2.0]}]
+    recipe, pairs = (
+        settings(algorithm="sft", rounds=1),
+        [{"n": 5, "gaps": [0.5, 0.125, 0.25, 2.0]} | facts("judge:overall")],
+    )
     page = Page(make_run(training=[lines], recipe=recipe, pairs=pairs, algorithm="sft"))
     charts = [attrs["aria-label"] for tag, attrs in page.tags if tag == "svg" and attrs.get("class") == "chart"]
     assert charts == [

@@ -20,6 +20,7 @@ from rewardbench.align.prompts import write_table
 from rewardbench.align.sampling import SamplingChoice
 from rewardbench.align.settings import AlignSettings
 from rewardbench.align.training import Trainer, read_log, states
+from rewardbench.align.watching import look_steps
 from rewardbench.errors import CheckFailed, InputError
 from rewardbench.scoring.progress import Silent
 from rewardbench.tables import read_table
@@ -716,7 +717,7 @@ def test_sft_on_real_clips_samples_nothing_to_learn_on(settings, judge, tmp_path
 @pytest.mark.parametrize("looks", [1, 2, 3, 5, 50])
 @pytest.mark.parametrize("steps", [1, 2, 7, 40])
 def test_looks_are_spread_over_the_steps(steps, looks) -> None:
-    found = alignment.look_steps(steps, looks)
+    found = look_steps(steps, looks)
     assert len(found) == min(steps, looks)
     assert found[0] >= 1
     assert found[-1] == steps

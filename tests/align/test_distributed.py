@@ -260,8 +260,7 @@ def test_what_the_first_process_of_the_command_meets_ends_all_with_its_sentence(
     done = launch(2, command(tmp_path / "run", tiny_toy, prompt_table))
     lines = [line for line in done.stderr.splitlines() if line.startswith("rewardbench: error: ")]
     assert done.returncode != 0
-    assert len(lines) == 2
-    assert len(set(lines)) == 1
+    assert len(set(lines)) == 1  # the launcher may end the other before it has said it too
     assert "images/" in lines[0]
     assert "terminate called" not in done.stderr
 

@@ -194,10 +194,11 @@ def test_stopping_and_going_on_equals_never_stopping_bit_for_bit(make_trainer, c
     assert [line["step"] for line in read_log(rest.folder)] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_killed_run_repeats_the_steps_that_were_not_saved(make_trainer, monkeypatch) -> None:
-    whole = make_trainer("whole")
+@pytest.mark.parametrize("log_every", [1, 3])
+def test_a_killed_run_repeats_the_steps_that_were_not_saved(make_trainer, monkeypatch, log_every) -> None:
+    whole = make_trainer("whole", log_every=log_every)
     whole.train(6)
-    killed = make_trainer("killed", save_every=2)
+    killed = make_trainer("killed", save_every=2, log_every=log_every)
     plain, left = killed.train_step, [5]
 
     def stopping():
@@ -209,8 +210,9 @@ def test_a_killed_run_repeats_the_steps_that_were_not_saved(make_trainer, monkey
     monkeypatch.setattr(killed, "train_step", stopping)
     with pytest.raises(KeyboardInterrupt):
         killed.train(6)
-    assert [line["step"] for line in read_log(killed.folder)] == [1, 2, 3, 4, 5]  # the fifth was not saved
-    rest = make_trainer("killed", save_every=2)
+    logged = [step for step in range(1, 6) if step % log_every == 0]
+    assert [line["step"] for line in read_log(killed.folder)] == logged  # the fifth step was not saved
+    rest = make_trainer("killed", save_every=2, log_every=log_every)
     rest.train(6)
     assert_equal(learnt(whole), learnt(rest))
     assert without_seconds(whole) == without_seconds(rest)
@@ -262,6 +264,14 @@ def test_what_is_not_finite_stops_and_keeps_the_last_good_state(make_trainer, wh
     again = make_trainer()
     again.resume()
     assert_equal(good, learnt(again))
+
+
+def test_weights_that_diverged_in_the_step_before_are_not_written(make_trainer) -> None:
+    make_trainer(save_every=1).train(2)
+    wild = make_trainer(save_every=1, learning_rate=1e30)
+    with pytest.raises(CheckFailed, match=r"not finite at step 4; the last good state is .*step-00000002; lower"):
+        wild.train(6)
+    assert [p.name for p in states(wild.folder)] == ["step-00000001", "step-00000002"]
 
 
 def test_a_loss_that_diverges_before_any_state_says_so(make_trainer) -> None:

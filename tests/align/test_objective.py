@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
+from rewardbench.align import losses
 from rewardbench.align.objective import pair_weights, strength
 from rewardbench.align.pairs import PreferencePair
 from rewardbench.align.prompts import Prompt
@@ -46,6 +48,17 @@ def test_it_is_said_how_many_pairs_weigh_nothing(make_trainer) -> None:
     assert weights["0"] == 0.0
     (said,) = [s for s in strength(make_trainer().family, GAPO, weights) if s.startswith("weights")]
     assert "2 weigh 0, effective sample size 1.0" in said
+
+
+def test_the_pull_that_is_said_is_the_losss_derivative_at_the_start(make_trainer) -> None:
+    recipe = replace(GAPO, sft_weight=3.0, beta=500.0, scale=0.25)
+    win, lose = (torch.full((1, 1), e, dtype=torch.float64, requires_grad=True) for e in (0.7, 0.9))
+    found = losses.preference_loss(win, lose, win.detach(), lose.detach(), beta=recipe.beta, scale=recipe.scale)
+    down, up = torch.autograd.grad(found.loss, (win, lose))
+    (said,) = [s for s in strength(make_trainer().family, recipe, {}) if "sft_weight" in s]
+    assert f"at most {float(down):g} times" in said
+    assert float(up) == -float(down)
+    assert not [s for s in strength(make_trainer().family, replace(recipe, sft_weight=0.0), {}) if "sft_weight" in s]
 
 
 @pytest.mark.parametrize("recipe", [GAPO, replace(GAPO, gap_range="data"), RWR], ids=["gapo", "gapo-data", "flow-rwr"])

@@ -82,6 +82,22 @@ def test_clips_that_a_judge_failed_on_end_the_command_with_exit_code_3(tmp_path,
     assert "random failed on evaluate/base/b: broken" in capsys.readouterr().err
 
 
+def test_a_comparison_that_the_judge_abstained_on_ends_the_command_with_exit_code_3(
+    tmp_path, capsys, monkeypatch
+) -> None:
+    from rewardbench.align import alignment
+
+    change = dict.fromkeys(("base", "aligned", "difference", "win_rate"), 0.5) | {"n": 1}
+    change |= {key: [0.0, 1.0] for key in ("difference_ci95", "win_rate_ci95")}
+    result = {"optimised": "random:overall", "changes": {"random:overall": None, "other:a": change}}
+    monkeypatch.setattr(alignment, "align", lambda settings, progress, stage: result)
+    line = ["align", "--plugin", "random", "--out", str(tmp_path / "run"), "--format", "json"]
+    assert main(line) == 3
+    assert "random:overall scored no prompt of the comparison on both sides" in capsys.readouterr().err
+    result["changes"] = {"random:overall": change, "other:a": None}
+    assert main(line) == 0
+
+
 def test_the_recipe_is_printed_with_where_each_setting_comes_from(capsys) -> None:
     assert (
         main(["align", "--plugin", "animereward", "--preset", "flow_dpo_paper", "--set", "steps=7", "--settings"]) == 0
