@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 DRAWS = 2000
+_NORMAL_975 = NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Change:
         base, aligned: means over prompts that both have a score for.
         difference, difference_ci95: mean of the paired differences, with its 95 % percentile bootstrap over prompts.
         standardised: difference over the standard deviation of base between prompts; None where that is 0 or unknown.
-        win_rate, win_rate_ci95: share of prompts where the aligned clips score higher; equal ones count one half.
+        win_rate, win_rate_ci95: share of prompts where the aligned clips score higher, with its 95 % Wilson score
+            interval (a bootstrap of none or all won has no width); equal ones count one half, for which it is wide.
         n: prompts compared; ``abstained``: prompts left out because the judge gave one side no score.
         failed: prompts left out because the judge failed on one side; not among those abstained.
     """
@@ -67,11 +71,24 @@ def compare(
         difference_ci95=_interval(gain[drawn].mean(1)),
         standardised=float(gain.mean()) / spread if spread > 0 else None,
         win_rate=float(won.mean()),
-        win_rate_ci95=_interval(won[drawn].mean(1)),
+        win_rate_ci95=wilson_interval(float(won.mean()), len(won)),
         n=len(pairs),
         abstained=len(unscored) - broken,
         failed=broken,
     )
+
+
+def wilson_interval(rate: float, n: int) -> tuple[float, float]:
+    """95 % score interval of a proportion (Wilson, 1927).
+
+    Args:
+        rate: in [0, 1].
+        n: trials, at least one.
+    """
+    z = _NORMAL_975
+    middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _interval(draws: np.ndarray) -> tuple[float, float]:

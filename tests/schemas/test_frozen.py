@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from rewardbench.align.evidence import read_result as read_alignment
+from rewardbench.align.report import write_report as write_alignment_report
 from rewardbench.comparing.record import Comparison
 from rewardbench.errors import InputError
 from rewardbench.labelling.session import all_answers
@@ -79,6 +80,8 @@ def test_align_1(tmp_path: Path) -> None:
     shutil.copy(FROZEN / "align-1.json", tmp_path / "result.json")
     found = read_alignment(tmp_path)
     assert (found["algorithm"], found["prompts"]["compared_on"]) == ("sft", 2)
+    write_alignment_report(tmp_path)
+    assert "decided by <bdi>drawn-rules:flicker</bdi>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
