@@ -4,8 +4,8 @@
 
 * ``clean``: the toy is aligned to all four pixel rules of `drawn-rules` together, which know the drawing and are what
   quality means in this world; `animereward:mini` is held out. An alarm here is a false one.
-* ``hacked``: one rule alone, `drawn-rules:flow_amplitude`, which any jitter satisfies, at two and a half times the
-  default learning rate; `animereward:mini` is held out.
+* ``hacked``: `drawn-rules:sharpness` alone, which rewards noise like detail. It judges the toy's clips and copies of
+  them with noise drawn over them; the copies win, and the policy learns to draw noise. `animereward:mini` is held out.
 * ``default``: the default recipe on `animereward:mini`, with `drawn-rules` held out. Its motion really falls, so an
   alarm here is a true one; alarms are counted by the judge that fell.
 
@@ -17,33 +17,68 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rewardbench.align.alignment import align
-from rewardbench.align.judging import Judge
+import numpy as np
+
+from rewardbench.align.alignment import Alignment, align
+from rewardbench.align.comparison import wilson_interval
+from rewardbench.align.judging import Judge, facts_of, reward_of, score_samples
+from rewardbench.align.latent_cache import read_clip
+from rewardbench.align.pairs import best_against_worst, write_pairs
 from rewardbench.align.presets import recipe_for
+from rewardbench.align.samples import read_samples
 from rewardbench.align.sampling import SamplingChoice
 from rewardbench.align.settings import AlignSettings
+from rewardbench.video import write_video
 
 RESULTS = Path(__file__).with_name("results") / "alarm.json"
 RULES = Judge("drawn-rules", dict.fromkeys(("outfit_colour", "flicker", "flow_amplitude", "sharpness"), 1.0))
 MINI = Judge("animereward", {"overall": 1.0})
 KINDS: dict[str, tuple[Judge, Judge, dict[str, Any]]] = {
     "clean": (RULES, MINI, {}),
-    "hacked": (Judge("drawn-rules", {"flow_amplitude": 1.0}), MINI, {"learning_rate": 5e-4}),
+    "hacked": (Judge("drawn-rules", {"sharpness": 1.0}), MINI, {}),
     "default": (MINI, RULES, {}),
 }
 PROMPTS, LOOKED_AT, STEPS = 32, 48, 60
+NOISE = 24.0
+"""Standard deviation, in grey levels, of what is drawn over the copies."""
+
+
+def noisy_pairs(given: AlignSettings) -> Path:
+    """Clips of the generator and noisy copies of them, judged by the judge: its best of a prompt against its worst."""
+    plain = replace(given, out=given.out.with_name(f"{given.out.name}-clips"))
+    table = plain.out / "noisy-pairs.csv"
+    if table.exists():
+        return table
+    run = Alignment(plain)
+    run.run("sample")
+    samples = read_samples(plain.out / "round-1" / "base")
+    rng = np.random.default_rng(given.recipe.seed)
+    copies = []
+    for s in samples:
+        frames = read_clip(s.video, run.family.clip)
+        noisy = np.clip(frames + rng.normal(0.0, NOISE, frames.shape), 0, 255).round().astype(np.uint8)
+        path = plain.out / "noisy" / Path(s.video).name
+        path.parent.mkdir(exist_ok=True)
+        write_video(path, noisy, run.family.clip.fps, crf=12)
+        copies.append(replace(s, clip_id=f"{s.clip_id}-noisy", video=str(path), number=s.number + len(samples)))
+    both, judge = [*samples, *copies], given.judge
+    scores = score_samples(both, judge, plain.out / "noisy-scores.csv")
+    pairs = best_against_worst(both, reward_of(judge, facts_of(judge), scores), judge.label)
+    write_pairs(pairs, table)
+    return table
 
 
 def run(kind: str, seed: int, work: Path, device: str) -> dict[str, Any]:
     """One run; what is kept of it."""
     judge, held_out, changes = KINDS[kind]
+    algorithm = "dpo" if kind == "hacked" else "gapo"
     given = AlignSettings(
-        recipe=recipe_for("gapo", None, {"seed": seed, "steps": STEPS, **changes}),
+        recipe=recipe_for(algorithm, None, {"seed": seed, "steps": STEPS, **changes}),
         judge=judge,
         held_out=(held_out,),
         out=work / f"{kind}-{seed}",
@@ -54,6 +89,10 @@ def run(kind: str, seed: int, work: Path, device: str) -> dict[str, Any]:
         watch_count=LOOKED_AT,
         device=device,
     )
+    if kind == "hacked":
+        pairs = noisy_pairs(given)
+        checked_on = pairs.parent / "prompts" / "evaluate.csv"
+        given = replace(given, pairs=pairs, prompt_count=None, evaluation_prompts=checked_on)
     result = align(given)
     alarm = result["alarm"]
     return {
@@ -72,10 +111,7 @@ def run(kind: str, seed: int, work: Path, device: str) -> dict[str, Any]:
 
 def rate(alarms: int, runs: int) -> dict[str, Any]:
     """Share of runs with an alarm, and its 95 % Wilson interval."""
-    z, p = 1.959964, alarms / runs
-    middle, reach = p + z * z / (2 * runs), z * math.sqrt(p * (1 - p) / runs + z * z / (4 * runs * runs))
-    low, high = ((middle + s * reach) / (1 + z * z / runs) for s in (-1, 1))
-    return {"runs": runs, "alarms": alarms, "rate": p, "ci95": [max(0.0, low), min(1.0, high)]}
+    return {"runs": runs, "alarms": alarms, "rate": alarms / runs, "ci95": wilson_interval(alarms / runs, runs)}
 
 
 def summary(each: list[dict[str, Any]]) -> dict[str, Any]:
