@@ -38,11 +38,12 @@ from rewardbench.video import write_video
 RESULTS = Path(__file__).with_name("results") / "alarm.json"
 RULES = Judge("drawn-rules", dict.fromkeys(("outfit_colour", "flicker", "flow_amplitude", "sharpness"), 1.0))
 MINI = Judge("animereward", {"overall": 1.0})
-KINDS: dict[str, tuple[Judge, Judge, dict[str, Any]]] = {
-    "clean": (RULES, MINI, {}),
-    "hacked": (Judge("drawn-rules", {"sharpness": 1.0}), MINI, {}),
-    "default": (MINI, RULES, {}),
+KINDS = {
+    "clean": ("gapo", RULES, MINI),
+    "hacked": ("dpo", Judge("drawn-rules", {"sharpness": 1.0}), MINI),
+    "default": ("gapo", MINI, RULES),
 }
+"""Algorithm (each with the toy's default recipe), judge, and who is held out."""
 PROMPTS, LOOKED_AT, STEPS = 32, 48, 60
 NOISE = 24.0
 """Standard deviation, in grey levels, of what is drawn over the copies."""
@@ -75,10 +76,9 @@ def noisy_pairs(given: AlignSettings) -> Path:
 
 def run(kind: str, seed: int, work: Path, device: str) -> dict[str, Any]:
     """One run; what is kept of it."""
-    judge, held_out, changes = KINDS[kind]
-    algorithm = "dpo" if kind == "hacked" else "gapo"
+    algorithm, judge, held_out = KINDS[kind]
     given = AlignSettings(
-        recipe=recipe_for(algorithm, None, {"seed": seed, "steps": STEPS, **changes}),
+        recipe=recipe_for(algorithm, None, {"seed": seed, "steps": STEPS}),
         judge=judge,
         held_out=(held_out,),
         out=work / f"{kind}-{seed}",
