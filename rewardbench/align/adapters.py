@@ -184,6 +184,19 @@ def save_adapter(family: VideoFamily, folder: Path) -> Path:
     return path
 
 
+def load_policy(family: VideoFamily, folder: Path) -> None:
+    """Load a LoRA as the policy, in float32 as it is trained.
+
+    Raises:
+        InputError: see :func:`load_adapter`.
+    """
+    network = family.transformer
+    load_adapter(family, folder, POLICY)
+    activate(network, POLICY)
+    for parameter in adapter_parameters(network, POLICY).values():
+        parameter.data = parameter.data.float()
+
+
 def lora_file(folder: Path) -> Path:
     """The file of a LoRA that diffusers' pipelines (or we) wrote.
 

@@ -30,14 +30,14 @@ import torch
 from rewardbench.align import adapters
 from rewardbench.align.comparison import compare
 from rewardbench.align.disk import drop_broken, writing
-from rewardbench.align.engines import engine_name, is_sharded, make_accelerator, settle
+from rewardbench.align.engines import check_engine, engine_name, is_sharded, make_accelerator, settle
 from rewardbench.align.families import family_name
 from rewardbench.align.generator import device_of, load_generator
 from rewardbench.align.identity import digest_of_prompts, run_identity
 from rewardbench.align.judging import Judge, JudgeFacts, facts_of, read_scores, reward_of, score_samples
 from rewardbench.align.latent_cache import LatentCache
 from rewardbench.align.memory import available_to, check_fits, estimate
-from rewardbench.align.objective import pair_weights, strength
+from rewardbench.align.objective import check_gap_range, pair_weights, strength
 from rewardbench.align.pairs import (
     PairSet,
     write_pairs,
@@ -45,9 +45,9 @@ from rewardbench.align.pairs import (
 from rewardbench.align.processes import from_main, on_all, on_main
 from rewardbench.align.prompts import Prompt, draw_clips
 from rewardbench.align.record import pair_facts, write_pair_facts, write_result
-from rewardbench.align.run_pairs import drawn_winners, draws_winners, given_pairs, pairs_of_round
+from rewardbench.align.run_pairs import check_sources, drawn_winners, draws_winners, given_pairs, pairs_of_round
 from rewardbench.align.run_prompts import chosen_prompts, keep_prompts, kept_prompts, open_images
-from rewardbench.align.samples import Sample, claim_folder, sample_clips, table_of
+from rewardbench.align.samples import Sample, claim_folder, read_samples, sample_clips, table_of
 from rewardbench.align.sampling import VelocityHook, seed_of
 from rewardbench.align.settings import (
     STAGES,
@@ -56,8 +56,16 @@ from rewardbench.align.settings import (
 )
 from rewardbench.align.sharing import sharing_of
 from rewardbench.align.training import Trainer, states
-from rewardbench.align.watching import ByPrompt, failed_prompts, judge_scores, look_steps, read_so_far, scores_path
-from rewardbench.align.weights import adopt, load_weights, write_weights
+from rewardbench.align.watching import (
+    ByPrompt,
+    failed_prompts,
+    judge_scores,
+    look_folders,
+    look_steps,
+    read_so_far,
+    scores_path,
+)
+from rewardbench.align.weights import adopt, is_trained, load_weights, write_weights
 from rewardbench.errors import CheckFailed, InputError
 from rewardbench.scoring.progress import Progress, Silent
 
@@ -88,12 +96,14 @@ class Alignment:
         if self.process.num_processes == 1:  # a run before this one may have had another precision
             AcceleratorState._reset_state()
         self.facts = facts_of(settings.judge)
+        check_gap_range(self.recipe, self.facts.reward_range)
         self.family = load_generator(settings)
         self.sampling = settings.sampling.filled(self.family)
         self.generator = settings.model
         self.network_digest = self.family.network_digest()
         self._asked: set[Path] = set()
-        self._claim()
+        self._untrained = False
+        self._claimed = self._is_trainable = False
 
     def _claim(self) -> None:
         """Make the folder this run's; what is wrong with the input is said before, so that it can be mended and the
@@ -102,8 +112,7 @@ class Alignment:
         chosen = chosen_prompts(s, needs_image)
         if not (self.out / "prompts").is_dir():
             open_images([*chosen[0], *chosen[1]])
-        if s.pairs is not None:
-            given_pairs(s, chosen[1], needs_image=needs_image)
+        check_sources(s, chosen, needs_image=needs_image)
         identity = run_identity(s, self.family, self.sampling)
         try:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -112,7 +121,12 @@ class Alignment:
             raise InputError(
                 f"--out {self.out} cannot be written: {error.strerror or error}; name another folder"
             ) from None
-        on_main(self.process, lambda: keep_prompts(s, chosen, self.out / "prompts"))
+
+        def keep() -> None:
+            with writing(self.out / "prompts"):
+                keep_prompts(s, chosen, self.out / "prompts")
+
+        on_main(self.process, keep)
         self.prompts, self.evaluation = kept_prompts(s, needs_image, self.out / "prompts")
 
     # ------------------------------------------------------------------ stages
@@ -127,7 +141,14 @@ class Alignment:
         """
         if stage is not None and stage not in STAGES:
             raise InputError(f"there is no stage {stage!r}; there are {', '.join(STAGES)}")
-        if stage in (None, "sample", "score", "pair", "encode", "train"):
+        learns = stage in (None, "sample", "score", "pair", "encode", "train")
+        if learns and not self._is_trainable:
+            self._prepare_to_learn(stage)
+            self._is_trainable = True
+        if not self._claimed:
+            self._claim()
+            self._claimed = True
+        if learns:
             self._learn(stage)
         if stage in (None, "evaluate"):
             self.evaluate()
@@ -138,19 +159,26 @@ class Alignment:
         path = self.out / "result.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
-    def _learn(self, stage: str | None) -> None:
+    def _prepare_to_learn(self, stage: str | None) -> None:
+        """Make the network trainable, and refuse what could not be trained: before hours of sampling, not after."""
         adapters.attach(self.family, self.recipe, self.settings.start)
+        accelerator = make_accelerator(self.family, self.recipe)
+        check_engine(engine_name(accelerator), self.recipe)
+        self.recipe.share_of(accelerator.num_processes)
         if stage in (None, "train") and not states(self.out / "round-1" / "train"):
-            self._refuse_what_does_not_fit()
+            self._refuse_what_does_not_fit(accelerator)
+
+    def _learn(self, stage: str | None) -> None:
+        steps = self.recipe.steps // self.recipe.rounds
         for number in range(self.recipe.rounds):
             folder = self.out / f"round-{number + 1}"
             folder.mkdir(exist_ok=True)
             if number:
                 before = self.out / f"round-{number}" / "train"
-                if stage not in (None, "train") and not states(before):
+                if stage not in (None, "train") and not is_trained(before, steps):
                     self.progress.message(f"round {number + 1} waits until round {number} is trained")
                     break
-                adopt(self.family, self.recipe, before)
+                adopt(self.family, self.recipe, before, steps)
             samples = self._sample_round(folder, number)
             if stage == "sample":
                 continue
@@ -178,7 +206,7 @@ class Alignment:
 
     def _begin(self, phase: str, left: int) -> None:
         """What an earlier run has done is not counted: it would make the rate of this one."""
-        if left:
+        if left > 0:
             self.progress.start_phase(phase, left)
         else:
             self.progress.end_phase()
@@ -235,6 +263,7 @@ class Alignment:
                 generator=name,
                 identity=depends_on,
                 hook=hook,
+                precision=self.recipe.precision,
                 part=self._part(),
                 in_step=self.process if is_sharded(family.transformer) else None,
                 begin=partial(self._begin, phase),
@@ -297,8 +326,14 @@ class Alignment:
         if number == 0:
             for sentence in strength(self.family, recipe, weights):
                 self.progress.message(sentence)
-        accelerator = make_accelerator(self.family, recipe)
+        total, before = steps * self.recipe.rounds, steps * number
+        looks = look_steps(total, self.settings.evaluations)
         on_main(self.process, lambda: self._drop_broken_states(folder / "train"))
+        if number == 0 and not states(folder / "train") and (len(looks) > 1 or self._base_is_a_load()):
+            self._untrained = True
+            self.base_look(self.evaluation)
+            self._untrained = False
+        accelerator = make_accelerator(self.family, recipe)
         trainer = Trainer(
             self.family,
             recipe,
@@ -310,12 +345,9 @@ class Alignment:
             log_every=self.settings.log_every,
             accelerator=accelerator,
         )
-        total, before = steps * self.recipe.rounds, steps * number
-        looks = look_steps(total, self.settings.evaluations)
         for until in sorted({step - before for step in looks if before < step <= before + steps} | {steps}):
             begin = partial(self._begin, f"training (round {number + 1}) to step {until}")
-            with writing(folder / "train"):
-                trainer.train(until, begin=begin, advance=self.progress.advance)
+            trainer.train(until, begin=begin, advance=self.progress.advance)
             if before + until in looks and before + until < total:
                 self._watch(trainer, before + until)
 
@@ -325,9 +357,8 @@ class Alignment:
                 f"{state} was cut short and is left out; training goes on from the one before, if any"
             )
 
-    def _refuse_what_does_not_fit(self) -> None:
-        """The check of ``--dry-run``, with what the engine shares out: before hours of sampling, not after them."""
-        accelerator = make_accelerator(self.family, self.recipe)
+    def _refuse_what_does_not_fit(self, accelerator: Any) -> None:
+        """The check of ``--dry-run``, with what the engine shares out."""
         sharing = sharing_of(accelerator, engine_name(accelerator))
         needed = estimate(self.family, self.recipe, sharing=sharing)
         on_all(self.process, lambda: check_fits(needed, available_to(self.family.transformer)))
@@ -363,10 +394,12 @@ class Alignment:
         return {"step": step, "recipe": self.recipe.as_dict() if step else None}
 
     def base_look(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
-        """The generator before it learned: adapters off, or loaded anew (with the LoRA that the run started from)."""
+        """The generator before it learned: as it is before training, adapters off, or loaded anew (with the LoRA that
+        the run started from)."""
         folder = self.out / "evaluate" / "base"
-        lora = self.recipe.tuning == "lora" and bool(getattr(self.family.transformer, "peft_config", None))
-        if lora and self.settings.start is None:
+        if self._untrained:
+            return self._look(0, prompts, folder)
+        if not self._base_is_a_load() and bool(getattr(self.family.transformer, "peft_config", None)):
             self.family.transformer.disable_adapters()
             try:
                 return self._look(0, prompts, folder)
@@ -376,19 +409,25 @@ class Alignment:
         learned = self.family
         if not from_main(self.process, table_of(folder).exists()):  # else only its files are read
             self.family = load_generator(self.settings)
+            if self.recipe.tuning == "full":  # as what was learned, which is compared with it
+                self.family.transformer.float()
             if self.settings.start is not None:
-                adapters.load_adapter(self.family, self.settings.start, adapters.POLICY)
-                adapters.activate(self.family.transformer, adapters.POLICY)
+                adapters.load_policy(self.family, self.settings.start)
         try:
             return self._look(0, prompts, folder)
         finally:
             self.family = learned
+
+    def _base_is_a_load(self) -> bool:
+        """Adapters off is not base: all weights learned, or the adapter did not begin as nothing."""
+        return self.recipe.tuning == "full" or self.settings.start is not None
 
     def _watch(self, trainer: Trainer, step: int) -> None:
         """Look at the policy while it learns, and at the alarm's rule."""
         watched = self.evaluation[: self.settings.watch_count]
         self.base_look(self.evaluation)
         self._look(step, watched, self.out / "evaluate" / f"step-{step:08d}")
+        self._score_looks()
         alarm = read_so_far(self.out, self.settings)
         if alarm is not None:
             self.progress.message(f"alarm: {alarm.sentence}")
@@ -403,8 +442,16 @@ class Alignment:
         base = self.base_look(self.evaluation)
         aligned = self._look(self.recipe.steps, self.evaluation, self.out / "evaluate" / "aligned")
         changes = self._changes(base["scores"], aligned["scores"])
+        self._score_looks()
         alarm = read_so_far(self.out, self.settings)
         return write_result(self, changes, base["samples"], aligned["samples"], alarm)
+
+    def _score_looks(self) -> None:
+        """Let every judge score every look: one that is held out since then has not seen the earlier ones."""
+        for folder in look_folders(self.out):
+            samples = read_samples(folder)
+            for judge, facts in self._judges():
+                self._score(samples, judge, facts, scores_path(folder, judge, self.settings))
 
     def _changes(self, before: Mapping[str, ByPrompt], after: Mapping[str, ByPrompt]) -> dict[str, Any]:
         """How every judge's dimension changed; a prompt that its judge failed on did not make it abstain."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import secrets
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -15,6 +17,12 @@ from rewardbench.errors import InputError
 _OF_TORCH = ("inline_container", "PytorchStreamWriter", "unexpected pos")
 """What torch says where a file of its own ends before it should: it raises a RuntimeError and names no cause."""
 _ZIPPED = {".bin", ".pt", ".pkl"}
+
+
+def partial_of(path: Path) -> Path:
+    """Where a file is written before it gets its name: another path at every call, since processes and machines may
+    write the same file at once, with the same content."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
 
 
 @contextlib.contextmanager
@@ -54,7 +62,7 @@ def is_complete(state: Path) -> bool:
     """No file of a training state was cut short: those of safetensors, and those of torch, which are zip archives."""
     return all(
         is_whole(file) if file.suffix == ".safetensors" else zipfile.is_zipfile(file)
-        for file in state.glob("*")
+        for file in state.rglob("*")
         if file.is_file() and file.suffix in {".safetensors", *_ZIPPED}
     )
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rewardbench.align.adapters import attach
 from rewardbench.align.families import family_name
 from rewardbench.align.generator import load_generator
 from rewardbench.align.judging import facts_of
 from rewardbench.align.losses import effective_beta
 from rewardbench.align.memory import available_to, check_fits, estimate
-from rewardbench.align.objective import loss_elements
-from rewardbench.align.run_pairs import given_pairs
-from rewardbench.align.run_prompts import chosen_prompts
+from rewardbench.align.objective import check_gap_range, loss_elements
+from rewardbench.align.run_pairs import check_sources, given_pairs
+from rewardbench.align.run_prompts import chosen_prompts, open_images
 from rewardbench.align.settings import TOY_EVALUATION_PROMPTS, TOY_PROMPTS, AlignSettings, check_settings
 
 
@@ -23,9 +24,11 @@ def describe_run(settings: AlignSettings) -> Iterator[str]:
     """
     recipe = settings.recipe
     check_settings(settings, toy=family_name(settings.model) == "toy")
-    facts_of(settings.judge)
+    check_gap_range(recipe, facts_of(settings.judge).reward_range)
     family = load_generator(settings)
     sides = chosen_prompts(settings, family.needs_image)
+    open_images([*sides[0], *sides[1]])
+    check_sources(settings, sides, needs_image=family.needs_image)
     check = len(sides[1]) or settings.evaluation_count or TOY_EVALUATION_PROMPTS
     elements = loss_elements(family, recipe)
     yield (
@@ -58,6 +61,7 @@ def describe_run(settings: AlignSettings) -> Iterator[str]:
     if recipe.compares:
         beta = effective_beta(recipe.beta, scale=recipe.scale, reduction=recipe.reduction, elements=elements)
         yield f"effective beta: {beta.per_sample:g} per sample, {beta.per_element:.3g} per element"
+    attach(family, recipe, settings.start)
     needed = estimate(family, recipe)
     yield needed.describe()
     check_fits(needed, available_to(family.transformer))

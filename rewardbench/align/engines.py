@@ -20,9 +20,6 @@ from rewardbench.align.families.base import VideoFamily
 from rewardbench.align.recipe import Recipe
 from rewardbench.errors import InputError
 
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
-"""What autocast computes in, by accelerate's name; ``no`` is none."""
-
 
 def make_accelerator(family: VideoFamily, recipe: Recipe) -> Any:
     """accelerate's ``Accelerator`` for a training, as its launcher has set it up."""

@@ -51,10 +51,11 @@ class GuidedAlignment(Alignment):
     def run(self, stage: str | None = None) -> dict[str, Any]:
         if self.process.num_processes > 1:
             raise InputError("flow-nrg trains a small head and runs in one process")
-        if self.settings.pairs is not None or self.settings.winners is not None:
-            raise InputError("flow-nrg learns from clips that it samples itself; leave --pairs and --winners out")
         self.family.transformer.requires_grad_(False).eval()
         return super().run(stage)
+
+    def _prepare_to_learn(self, stage: str | None) -> None:
+        """Nothing: the generator stays as it is."""
 
     def _learn(self, stage: str | None) -> None:
         if (self.out / "weights" / HEAD).exists() or self.settings.latent_reward is not None:
@@ -133,8 +134,7 @@ class GuidedAlignment(Alignment):
         )
         begin = partial(self._begin, "training the latent reward")
         self._drop_broken_states(folder)
-        with writing(folder):
-            trainer.train(r.steps, begin=begin, advance=self.progress.advance)
+        trainer.train(r.steps, begin=begin, advance=self.progress.advance)
         counts = ", ".join(f"{n} of {d}" for d, n in model.pairs.items())
         last = read_log(folder)[-1]["pairwise_accuracy"]
         self.progress.message(f"latent reward: {len(pairs)} pairs ({counts}), accuracy of its last batches {last:.3f}")

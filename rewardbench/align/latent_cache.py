@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rewardbench.align.disk import is_whole, writing
+from rewardbench.align.disk import is_whole, partial_of, writing
 from rewardbench.align.families.base import ClipShape, Condition, VideoFamily
 from rewardbench.align.prompts import Prompt, fit
 from rewardbench.align.samples import Sample, claim_folder, conditions
@@ -191,7 +191,7 @@ def _shards(items: Sequence[Sample] | Sequence[Prompt]) -> Iterable[list]:  # ty
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial = partial_of(path)
     with writing(path):
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
         os.replace(partial, path)

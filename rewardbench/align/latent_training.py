@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from rewardbench.align.disk import writing
 from rewardbench.align.families.base import Condition
 from rewardbench.align.latent_reward import LatentPair, LatentRewardModel, decided_pairs
 from rewardbench.align.losses import bradley_terry_loss
@@ -21,8 +22,9 @@ from rewardbench.align.noise import Time, add_noise
 from rewardbench.align.order import VisitOrder
 from rewardbench.align.phases import Phases
 from rewardbench.align.recipe import Recipe
+from rewardbench.align.run_states import KEPT_STATES, LOG_FILE, read_log, state_name, states
 from rewardbench.align.sampling import seed_of
-from rewardbench.align.training import KEPT_STATES, LOG_FILE, learning_rate, read_log, states
+from rewardbench.align.training import learning_rate
 from rewardbench.errors import CheckFailed, InputError
 
 _HEAD_FILE, _OPTIMIZER_FILE = "head.safetensors", "optimizer.pt"
@@ -184,7 +186,11 @@ class LatentRewardTrainer:
 
     def save(self) -> Path:
         """Write a state to go on from; all or nothing. Older ones are removed."""
-        target = self.folder / "states" / f"step-{self.step:08d}"
+        with writing(self.folder / "states"):
+            return self._save()
+
+    def _save(self) -> Path:
+        target = self.folder / "states" / state_name(self.step)
         partial = target.with_name(f".{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)

@@ -129,9 +129,7 @@ def estimate(
         InputError: the batch cannot be shared by the processes.
     """
     sharing = sharing or Sharing(processes)
-    if recipe.batch_size % sharing.processes:
-        raise InputError(f"batch_size {recipe.batch_size} cannot be shared by {sharing.processes} processes")
-    share = recipe.batch_size // sharing.processes
+    share = recipe.share_of(sharing.processes)
     size = recipe.micro_batch_size or share
     if condition is None:
         condition = _encoded(family)

@@ -197,6 +197,22 @@ def pair_weights(
     return {p.pair_id: float(w) for p, w in zip(pairs, weight, strict=True)}
 
 
+def check_gap_range(recipe: Recipe, declared: tuple[float, float] | None) -> None:
+    """What is known of it before there are rewards.
+
+    Args:
+        declared: the judge's range, or None where it declares none.
+
+    Raises:
+        InputError: gap weights ask for a range that the judge does not declare.
+    """
+    known = declared is not None and all(map(math.isfinite, declared))
+    if recipe.pair_weight == "gap" and recipe.gap_range == "plugin" and not known:
+        raise InputError(
+            "the judge declares no finite range that rewards could be normalised by; choose gap_range data"
+        )
+
+
 def strength(family: VideoFamily, recipe: Recipe, weights: Mapping[str, float]) -> list[str]:
     """Sentences for people: how strong the pull to the reference is, and how uneven the weights of examples are."""
     said = []
@@ -233,11 +249,9 @@ def _all_known(rewards: Tensor, why: str) -> None:
 
 
 def _range(rewards: Tensor, recipe: Recipe, declared: tuple[float, float] | None) -> tuple[float, float]:
+    check_gap_range(recipe, declared)
     if recipe.gap_range == "plugin":
-        if declared is None or not all(map(math.isfinite, declared)):
-            raise InputError(
-                "the judge declares no finite range that rewards could be normalised by; choose gap_range data"
-            )
+        assert declared is not None
         _all_within(rewards, declared)
         return declared
     low, high = float(rewards.min()), float(rewards.max())

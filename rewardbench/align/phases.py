@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
-from rewardbench.align.engines import PRECISIONS
+from rewardbench.align.precision import PRECISIONS
 from rewardbench.align.recipe import Recipe
 
 

@@ -275,7 +275,7 @@ _LARGE = {
 DEFAULTS_LARGE: dict[str, dict[str, Any]] = {
     "sft": {**_LARGE},
     "dpo": {**_LARGE, "beta": 5000.0},
-    "gapo": {**_LARGE, "beta": 5000.0, "pair_weight": "gap"},
+    "gapo": {**_LARGE, "beta": 5000.0, "pair_weight": "gap", "gap_range": "data"},
     "flow-dpo": {**_LARGE, "beta": 500.0},
     "flow-rwr": {**_LARGE, "reward_normalize": "data", "weight_clip": 20.0},
     "realdpo": {**_LARGE, "beta": 5000.0, "reference": "ema", "ema_every": 100, "losers": 3},

@@ -8,9 +8,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from rewardbench.align.disk import partial_of
 from rewardbench.align.families.base import ClipShape
 from rewardbench.clip_tables import locate
 from rewardbench.errors import InputError
@@ -123,21 +125,44 @@ def draw_prompts(folder: Path, part: str, count: int) -> Path:
     return table
 
 
+def drawn_prompts(part: str, count: int) -> list[Prompt]:
+    """What :func:`draw_prompts` writes, without images."""
+    from rewardbench.align.toy.drawn import drawn_prompt
+
+    return [Prompt(f"{part}-{index:04d}", drawn_prompt(part, index).caption, None) for index in range(count)]
+
+
+def check_drawn(prompts: Sequence[Prompt]) -> None:
+    """
+    Raises:
+        InputError: a prompt is not one to learn on of :func:`draw_prompts`.
+    """
+    for prompt in prompts:
+        _drawn(prompt)
+
+
+def _drawn(prompt: Prompt) -> Any:
+    from rewardbench.align.toy.drawn import drawn_prompt
+
+    part, _, index = prompt.prompt_id.rpartition("-")
+    drawn = drawn_prompt(part, int(index)) if part == "align" and index.isdigit() else None
+    if drawn is None or drawn.caption != prompt.text:
+        raise InputError(f"prompt {prompt.prompt_id} is not of the drawn world; name real clips with --winners")
+    return drawn
+
+
 def draw_clips(folder: Path, prompts: Sequence[Prompt]) -> Path:
     """Write what the drawn world itself shows for drawn prompts to learn on, its real clips; the table's path.
 
     Raises:
         InputError: a prompt is not one of :func:`draw_prompts`.
     """
-    from rewardbench.align.toy.drawn import FPS, drawn_prompt
+    from rewardbench.align.toy.drawn import FPS
 
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for prompt in prompts:
-        part, _, index = prompt.prompt_id.rpartition("-")
-        drawn = drawn_prompt(part, int(index)) if part == "align" and index.isdigit() else None
-        if drawn is None or drawn.caption != prompt.text:
-            raise InputError(f"prompt {prompt.prompt_id} is not of the drawn world; name real clips with --winners")
+        drawn = _drawn(prompt)
         path = folder / f"{prompt.prompt_id}.mp4"
         if not path.exists():
             partial = path.with_name(f".{path.stem}.partial.mp4")
@@ -176,7 +201,7 @@ def fit(frames: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def write_table(path: Path, rows: Sequence[dict[str, str]]) -> None:
     """Write rows as .csv, all at once."""
-    partial = path.with_suffix(".partial")
+    partial = partial_of(path)
     with open(partial, "w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()

@@ -179,6 +179,22 @@ class Recipe:
         """True where winners are compared with losers against a reference."""
         return self.algorithm in PREFERENCE
 
+    def share_of(self, processes: int) -> int:
+        """Examples of a batch that each of some processes takes.
+
+        Raises:
+            InputError: the batch, or the pieces it is computed in, cannot be shared so.
+        """
+        share, left = divmod(self.batch_size, processes)
+        if left:
+            raise InputError(f"batch_size {self.batch_size} cannot be shared by {processes} processes")
+        if self.micro_batch_size and share % self.micro_batch_size:
+            raise InputError(
+                f"micro_batch_size {self.micro_batch_size} does not divide the {share} examples of each of {processes} "
+                "processes"
+            )
+        return share
+
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rewardbench.align.adapters import Reference
+from rewardbench.align.disk import is_whole, partial_of, writing
 from rewardbench.align.latent_cache import LatentCache
 from rewardbench.align.pairs import PreferencePair
 from rewardbench.align.processes import from_main, on_main
@@ -57,7 +58,7 @@ def filled(
     nothing to do asks again for what another asks for.
 
     Args:
-        path: of the file; one of another identity is made anew.
+        path: of the file; one of another identity, or that was cut short, is made anew.
         identity: see :func:`identity_of`.
         visits: different ones.
         ask: gives the errors of up to ``size`` visits, each (sides,), on the CPU.
@@ -95,7 +96,7 @@ def _merged(found: dict[str, Tensor], world: int) -> dict[str, Tensor]:
 
 
 def _read(path: Path, identity: str) -> dict[str, Tensor]:
-    if not path.exists():
+    if not is_whole(path):
         return {}
     with safe_open(path, framework="pt") as file:
         if (file.metadata() or {}).get("identity") != identity:
@@ -104,6 +105,7 @@ def _read(path: Path, identity: str) -> dict[str, Tensor]:
 
 
 def _write(path: Path, identity: str, known: dict[str, Tensor]) -> None:
-    partial = str(path) + ".partial"
-    save_file(known, partial, metadata={"identity": identity})
-    os.replace(partial, path)
+    partial = partial_of(path)
+    with writing(path):
+        save_file(known, partial, metadata={"identity": identity})
+        os.replace(partial, path)

@@ -17,10 +17,10 @@ from torch.utils._pytree import tree_iter
 
 from rewardbench.align import checkpointing
 from rewardbench.align.adapters import POLICY, Reference, activate, attach
-from rewardbench.align.engines import PRECISIONS
 from rewardbench.align.families.base import Condition, VideoFamily
 from rewardbench.align.noise import Time
 from rewardbench.align.objective import Batch, errors, step_loss
+from rewardbench.align.precision import PRECISIONS
 from rewardbench.align.prefix import SharedPrefix
 from rewardbench.align.recipe import Recipe
 

@@ -15,10 +15,31 @@ from rewardbench.align.pairs import (
     real_alone,
     without_contradictions,
 )
-from rewardbench.align.prompts import Prompt, check_images
+from rewardbench.align.prompts import Prompt, check_drawn, check_images, drawn_prompts
 from rewardbench.align.samples import Sample
-from rewardbench.align.settings import AlignSettings
+from rewardbench.align.settings import TOY_PROMPTS, AlignSettings
 from rewardbench.errors import InputError
+
+
+def check_sources(s: AlignSettings, chosen: tuple[Sequence[Prompt], Sequence[Prompt]], *, needs_image: bool) -> None:
+    """What can be known of files to learn from before any clip is sampled.
+
+    Args:
+        s: of the run.
+        chosen: prompts to learn on and to compare on; a side that will be drawn is empty.
+        needs_image: of the generator.
+
+    Raises:
+        InputError: the pairs cannot be learned from, or no real clip has a prompt of the run.
+    """
+    if s.pairs is not None:
+        given_pairs(s, chosen[1], needs_image=needs_image)
+        return
+    prompts = chosen[0] or drawn_prompts("align", s.prompt_count or TOY_PROMPTS)
+    if s.winners is not None:
+        real_alone(s.winners, prompts)
+    elif draws_winners(s):
+        check_drawn(prompts)
 
 
 def given_pairs(s: AlignSettings, compared: Sequence[Prompt], *, needs_image: bool) -> PairSet:

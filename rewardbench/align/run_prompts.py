@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from rewardbench.align.disk import partial_of
 from rewardbench.align.prompts import Prompt, draw_prompts, read_prompts, write_table
 from rewardbench.align.settings import TOY_EVALUATION_PROMPTS, TOY_PROMPTS, AlignSettings
 from rewardbench.errors import ClipError, InputError
@@ -114,7 +116,9 @@ def copy_prompts(prompts: Sequence[Prompt], table: Path) -> None:
             images.mkdir(exist_ok=True)
             copy = images / f"{number:05d}{Path(p.image).suffix}"
             if not copy.exists():
-                shutil.copyfile(p.image, copy)
+                partial = partial_of(copy)
+                shutil.copyfile(p.image, partial)
+                os.replace(partial, copy)
             image = copy.relative_to(table.parent).as_posix()
         rows.append({"prompt_id": p.prompt_id, "prompt": p.text, "image": image})
     write_table(table, rows)

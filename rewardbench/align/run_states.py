@@ -24,6 +24,11 @@ LOG_FILE = "log.jsonl"
 _POLICY_FILE = "policy.safetensors"
 
 
+def state_name(step: int) -> str:
+    """Of a state's folder."""
+    return f"step-{step:08d}"
+
+
 class States:
     """States of a trainer: weights, optimiser, moved reference, step, and what is not logged yet.
 
@@ -44,7 +49,7 @@ class States:
     def save(self) -> Path:
         """Write a state to go on from; all or nothing. Older ones are removed."""
         trainer = self._trainer
-        target = trainer.folder / "states" / f"step-{trainer.step:08d}"
+        target = trainer.folder / "states" / state_name(trainer.step)
         partial = target.with_name(f".{target.name}.partial")
 
         def begin() -> None:

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rewardbench.align.disk import is_whole, writing
+from rewardbench.align.disk import is_whole, partial_of, writing
 from rewardbench.align.families.base import Condition, VideoFamily
 from rewardbench.align.processes import from_main
 from rewardbench.align.prompts import Prompt, read_first_frames, write_table
@@ -99,6 +99,7 @@ def sample_clips(
     identity: dict[str, object],
     network: nn.Module | None = None,
     hook: VelocityHook | None = None,
+    precision: str = "no",
     part: tuple[int, int] = (0, 1),
     in_step: Any = None,
     begin: Callable[[int], None] = lambda n: None,
@@ -114,7 +115,7 @@ def sample_clips(
             the same prompts with the same seed start from the same noise.
         generator: name that goes into the table.
         identity: what the clips depend on; a folder with another identity is refused.
-        network, hook: see :func:`rewardbench.align.sampling.sample`.
+        network, hook, precision: see :func:`rewardbench.align.sampling.sample`.
         part: (i, n): only every n-th chunk, from the i-th: for several processes or machines.
         in_step: accelerate's ``PartialState`` where the network is shared out over its processes, ``part``'s n: each
             makes as many forwards as every other; one without a chunk of its own repeats another's and drops it.
@@ -131,6 +132,7 @@ def sample_clips(
         "per_prompt": per_prompt,
         "sampling": asdict(settings),
         "clip": asdict(family.clip),
+        "precision": precision,
         **identity,
     }
     claim_folder(folder / "samples.json", state, "clips")
@@ -152,7 +154,7 @@ def sample_clips(
         chunk, names = chunks[index], [f"{p.prompt_id}-{n}" for p, n in chunks[index]]
         condition, empty = conditions(family, [p for p, _ in chunk], seed)
         seeds = [seed_of(seed, "noise", p.prompt_id, n) for p, n in chunk]
-        made = sample(family, condition, empty, seeds, settings, network=network, hook=hook)
+        made = sample(family, condition, empty, seeds, settings, network=network, hook=hook, precision=precision)
         if not kept:
             continue
         if not bool(torch.isfinite(made).all()):
@@ -162,8 +164,9 @@ def sample_clips(
             write_clip(family, made[row : row + 1], folder / "videos" / f"{name}.mp4")
         tensors = {name: made[row].cpu().contiguous() for row, name in enumerate(names)}
         with writing(files[index]):
-            save_file(tensors, str(files[index]) + ".partial")
-            os.replace(str(files[index]) + ".partial", files[index])
+            partial = partial_of(files[index])
+            save_file(tensors, partial)
+            os.replace(partial, files[index])
         advance(len(chunk))
     if broken:  # said when all have had their turn: processes that sample in step wait for each other
         raise CheckFailed(
@@ -242,7 +245,7 @@ def claim_folder(path: Path, state: dict[str, object], what: str) -> None:
     """
     text = json.dumps(state, indent=1, sort_keys=True)
     if not path.exists():
-        partial = path.with_suffix(f".{os.getpid()}.partial")
+        partial = partial_of(path)
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
         return

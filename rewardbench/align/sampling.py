@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rewardbench.align.families.base import Condition, VideoFamily
 from rewardbench.align.noise import Time, column, split_velocity
+from rewardbench.align.precision import autocast
 from rewardbench.errors import InputError
 
 VelocityHook = Callable[[Tensor, Tensor, Time, Condition], Tensor]
@@ -81,6 +82,7 @@ def sample(
     *,
     network: nn.Module | None = None,
     hook: VelocityHook | None = None,
+    precision: str = "no",
 ) -> Tensor:
     """Latents (B, …) of B clips, float32.
 
@@ -91,6 +93,8 @@ def sample(
         settings: steps and guidance.
         network: asked instead of the family's own.
         hook: changes the velocity of every step (reward guidance).
+        precision: ``no``, ``bf16`` or ``fp16``: what autocast computes in, which in training is the recipe's. A network
+            that is compared with another has to be asked in the same.
     """
     network = network or family.transformer
     device = next(iter(condition.values())).device
@@ -99,7 +103,7 @@ def sample(
     for i in range(settings.steps):
         now = family.schedule.at(t[i].expand(len(seeds))).to(device)
         after = family.schedule.at(t[i + 1].expand(len(seeds))).to(device)
-        with torch.no_grad():
+        with torch.no_grad(), autocast(device.type, precision):
             velocity = family.predict(network, x, now, condition).float()
             if settings.guidance != 1.0:
                 plain = family.predict(network, x, now, empty).float()

@@ -140,6 +140,10 @@ def _refuse_without_effect(s: AlignSettings) -> None:
         )
     if s.latent_reward is not None and r.algorithm != "flow-nrg":
         raise InputError(f"--latent-reward guides flow-nrg, and {r.algorithm} has no use for it; leave it out")
+    if r.algorithm == "flow-nrg" and (s.pairs is not None or s.winners is not None):
+        raise InputError("flow-nrg learns from clips that it samples itself; leave --pairs and --winners out")
+    if r.rounds > 1 and (s.pairs is not None or r.algorithm == "flow-nrg" or (s.winners and r.algorithm == "sft")):
+        raise InputError("a round begins with new clips of the policy, and this run samples none; choose rounds 1")
     if s.start is not None and r.algorithm == "flow-nrg":
         raise InputError("flow-nrg leaves the generator as it is and takes no LoRA; leave --start out")
     if r.algorithm == "realdpo" and r.pair_weight == "gap" and s.pairs is None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from rewardbench.align import checkpointing, engines
 from rewardbench.align.adapters import Reference
+from rewardbench.align.disk import writing
 from rewardbench.align.families.base import VideoFamily
 from rewardbench.align.latent_cache import LatentCache
 from rewardbench.align.objective import Batch, errors, make_batch, step_loss
@@ -29,7 +30,7 @@ from rewardbench.align.recipe import Recipe
 from rewardbench.align.reference_errors import filled, identity_of
 from rewardbench.align.run_states import KEPT_STATES, LOG_FILE, States, read_log, states
 from rewardbench.align.step_log import StepLog
-from rewardbench.errors import CheckFailed, InputError
+from rewardbench.errors import CheckFailed
 
 __all__ = ["DIVERGED", "KEPT_STATES", "LOG_FILE", "MOST_OVERFLOWS", "Trainer", "learning_rate", "read_log", "states"]
 
@@ -71,14 +72,7 @@ class Trainer:
         self.accelerator = accelerator or engines.make_accelerator(family, recipe)
         self.engine = engines.engine_name(self.accelerator)
         engines.check_engine(self.engine, recipe)
-        world = self.accelerator.num_processes
-        if recipe.batch_size % world:
-            raise InputError(f"batch_size {recipe.batch_size} cannot be shared by {world} processes")
-        self._share = recipe.batch_size // world
-        if recipe.micro_batch_size and self._share % recipe.micro_batch_size:
-            raise InputError(
-                f"micro_batch_size {recipe.micro_batch_size} does not divide a process's {self._share} pairs"
-            )
+        self._share = recipe.share_of(self.accelerator.num_processes)
         self.reference = Reference(family, recipe) if recipe.compares else None
         checkpointing.apply(family, recipe.checkpointing)
         family.transformer.train()
@@ -334,7 +328,8 @@ class Trainer:
             values = self.train_step()
             self.log.add(values)
             if self.step % self.log_every == 0 or self.step == until:
-                self.log.write(learning_rate(self.recipe, self.step - 1))
+                with writing(self.folder / LOG_FILE):
+                    self.log.write(learning_rate(self.recipe, self.step - 1))
                 self._check()
             if self.step % self.save_every == 0 or self.step == until:
                 self._check_before_saving(values)
@@ -347,7 +342,7 @@ class Trainer:
         last, error = lines[-1], lines[-1]["error_win"]
         before = last.get("error_win_reference", lines[0]["error_win"])
         if error is not None and before is not None and error > DIVERGED * before:
-            raise CheckFailed(self._diverged(self._risen(error)))
+            raise CheckFailed(self._diverged(self._risen(error), self.step))
 
     def _check_before_saving(self, before: Mapping[str, Tensor]) -> None:
         """Ask the new weights for the errors of the step that made them: a state that is written can be gone on from.
@@ -364,13 +359,13 @@ class Trainer:
         told = torch.cat([found.cpu().double(), before[here].double().reshape(1).cpu()]).float()
         win, lose, usual = self.accelerator.reduce(told.to(self.accelerator.device), "mean").tolist()
         if not (math.isfinite(win) and math.isfinite(lose)):
-            raise CheckFailed(self._diverged())
+            raise CheckFailed(self._diverged("the new weights' error is not finite", self.step))
         lines = read_log(self.folder)
         logged = None
         if lines:
             logged = lines[-1].get(here) if self.recipe.compares else lines[0].get(here)
         if win > DIVERGED * max(usual if self.recipe.compares or logged is None else 0.0, logged or 0.0):
-            raise CheckFailed(self._diverged(self._risen(win)))
+            raise CheckFailed(self._diverged(self._risen(win), self.step))
 
     def _winners_and_losers(self, part: Sequence[tuple[PreferencePair, int]]) -> Tensor:
         """Mean errors (2,) of the winners and of all rows of some examples."""
@@ -396,7 +391,7 @@ class Trainer:
             self.family, self.recipe, self.cache, self.batch_at(self.step)[:1], {}, self.accelerator.device
         )
         plain = self.family.transformer
-        with self.prefix.batch():
+        with self._same_randomness(), self.prefix.batch():
             first, later = (
                 forward_flops(lambda: self._shared_errors(plain, plain, batch, 0)) * self._share for _ in range(2)
             )
@@ -406,18 +401,18 @@ class Trainer:
 
     def save(self) -> Path:
         """Write a state to go on from; all or nothing. Older ones are removed."""
-        return self._states.save()
+        with writing(self.folder / "states"):
+            return self._states.save()
 
     def resume(self) -> None:
         """Load the newest state, if there is one, and cut the log back to it."""
         self._states.resume()
 
-    def _diverged(self, what: str = "the loss is not finite") -> str:
+    def _diverged(self, what: str = "the loss is not finite", step: int | None = None) -> str:
         found = states(self.folder)
+        step = self.step + 1 if step is None else step
         kept = f"the last good state is {found[-1]}" if found else "there is no state yet"
-        return (
-            f"{what} at step {self.step + 1}; {kept}; lower learning_rate or beta, or clip at a smaller max_grad_norm"
-        )
+        return f"{what} at step {step}; {kept}; lower learning_rate or beta, or clip at a smaller max_grad_norm"
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:

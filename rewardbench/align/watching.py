@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 
-from rewardbench.align.judging import Judge, JudgeFacts, facts_of, failures, read_scores, reward_of, score_samples
+from rewardbench.align.judging import Judge, JudgeFacts, facts_of, failures, read_scores, reward_of
 from rewardbench.align.monitors import Alarm, AlarmRule, Paired, Reading, read_alarm
 from rewardbench.align.samples import Sample, read_samples, table_of
 from rewardbench.align.settings import AlignSettings
@@ -48,7 +48,7 @@ def readings(out: Path, settings: AlignSettings) -> list[Reading]:
     base = folder / "base"
     if not table_of(base).exists():
         return []
-    looks = [(_step(p), p) for p in folder.glob("step-*") if p.is_dir() and table_of(p).exists()]
+    looks = [(_step(p), p) for p in look_folders(out)]
     if table_of(folder / "aligned").exists():
         looks.append((settings.recipe.steps, folder / "aligned"))
     before = _scores(base, settings)
@@ -66,6 +66,17 @@ def readings(out: Path, settings: AlignSettings) -> list[Reading]:
         inside = {n: v for n, v in paired.items() if n not in outside}
         found.append(Reading(step, optimised, outside, inside, {**_latest(out, step), **latent_error(base, look)}))
     return found
+
+
+def look_folders(out: Path) -> list[Path]:
+    """Clips of the looks while the policy learned, in the order of steps."""
+    return sorted((p for p in (out / "evaluate").glob("step-*") if p.is_dir() and table_of(p).exists()), key=_step)
+
+
+def round_folders(out: Path) -> list[Path]:
+    """Of a run's rounds, in their order."""
+    found = [(re.fullmatch(r"round-(\d+)", p.name), p) for p in out.glob("round-*") if p.is_dir()]
+    return [p for _, p in sorted((int(name[1]), p) for name, p in found if name)]
 
 
 def read_so_far(out: Path, settings: AlignSettings) -> Alarm | None:
@@ -89,8 +100,8 @@ def latent_error(base: Path, look: Path) -> dict[str, float]:
 def _latest(out: Path, step: int) -> dict[str, float]:
     """Numbers of the last line of the training log up to a step; steps of several rounds are counted on."""
     before, line = 0, {}
-    for folder in sorted(out.glob("round-*/train")):
-        log = read_log(folder)
+    for folder in round_folders(out):
+        log = read_log(folder / "train")
         for entry in log:
             if before + entry["step"] <= step:
                 line = entry
@@ -105,9 +116,7 @@ def _scores(folder: Path, settings: AlignSettings) -> dict[str, ByPrompt]:
     found: dict[str, ByPrompt] = {}
     for judge in (settings.judge, *settings.held_out):
         facts = facts_of(judge)
-        path = scores_path(folder, judge, settings)
-        scores_of = read_scores if path.exists() else score_samples  # a judge that was added since has not seen them
-        scores = scores_of(samples, judge, path, dimensions=tuple(facts.dimensions))
+        scores = read_scores(samples, judge, scores_path(folder, judge, settings), dimensions=tuple(facts.dimensions))
         found.update(judge_scores(samples, judge, facts, scores))
     return found
 
@@ -115,12 +124,10 @@ def _scores(folder: Path, settings: AlignSettings) -> dict[str, ByPrompt]:
 def failed_clips(out: Path, settings: AlignSettings) -> list[dict[str, str]]:
     """Clips that a judge of the run failed on, in whatever stage: ``judge``, ``clips`` (the folder), ``clip_id`` and
     ``error``. They have no score, which is not the same as a judge that abstains."""
-    folders = sorted(out.glob("round-*"))
-    asked = [(settings.judge, folder / "base", folder / "scores.csv") for folder in folders]
-    looks = ["base", *sorted(p.stem for p in (out / "evaluate").glob("step-*.csv") if _step(p.with_suffix("")))]
+    asked = [(settings.judge, folder / "base", folder / "scores.csv") for folder in round_folders(out)]
+    compared = [out / "evaluate" / "base", *look_folders(out), out / "evaluate" / "aligned"]
     for judge in (settings.judge, *settings.held_out):
-        for name in (*looks, "aligned"):
-            folder = out / "evaluate" / name
+        for folder in compared:
             asked.append((judge, folder, scores_path(folder, judge, settings)))
     return [
         {"judge": judge.plugin, "clips": folder.relative_to(out).as_posix(), "clip_id": clip_id, "error": error}

@@ -11,11 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from rewardbench.align import adapters
+from rewardbench.align.disk import is_complete
 from rewardbench.align.engines import is_shared_out, saved_as, whole_state
 from rewardbench.align.families import VideoFamily
 from rewardbench.align.processes import from_main, on_main
 from rewardbench.align.recipe import Recipe
-from rewardbench.align.run_states import states
+from rewardbench.align.run_states import state_name, states
 from rewardbench.errors import InputError
 
 
@@ -59,25 +60,31 @@ def load_weights(family: VideoFamily, recipe: Recipe, folder: Path) -> None:
     network = family.transformer
     if recipe.tuning == "lora":
         if not getattr(network, "peft_config", None):
-            adapters.load_adapter(family, folder, adapters.POLICY)
-            adapters.activate(network, adapters.POLICY)
+            adapters.load_policy(family, folder)
         return
     if is_shared_out(network):  # trained in this process, and written from it
         return
+    network.float()
     files = sorted((folder / "transformer").glob("*.safetensors"))
     state = {name: tensor for path in files for name, tensor in load_file(path).items()}
     network.load_state_dict(state)
 
 
-def adopt(family: VideoFamily, recipe: Recipe, train: Path) -> None:
+def is_trained(train: Path, steps: int) -> bool:
+    """A round has ended: the state of its last step is there, whole."""
+    found = states(train)
+    return bool(found) and found[-1].name == state_name(steps) and is_complete(found[-1])
+
+
+def adopt(family: VideoFamily, recipe: Recipe, train: Path, steps: int) -> None:
     """Go on from a finished round's last state.
 
     Raises:
         InputError: it has none.
     """
+    if not is_trained(train, steps):
+        raise InputError(f"{train} has no state of its last step; the round before is not finished")
     found = states(train)
-    if not found:
-        raise InputError(f"{train} has no state; the round before is not finished")
     if recipe.tuning == "lora":
         mine = adapters.adapter_parameters(family.transformer, adapters.POLICY)
         with torch.no_grad():

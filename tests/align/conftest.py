@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +11,18 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
+from rewardbench.align import judging
 from rewardbench.align.adapters import attach
 from rewardbench.align.families.toy import ToyFamily
+from rewardbench.align.judging import Judge
 from rewardbench.align.latent_cache import LatentCache
 from rewardbench.align.pairs import PairSet, best_against_worst, every_clip
+from rewardbench.align.presets import recipe_for
 from rewardbench.align.prompts import Prompt, write_table
 from rewardbench.align.recipe import Recipe, check_recipe
 from rewardbench.align.samples import sample_clips
-from rewardbench.align.sampling import SamplingSettings
+from rewardbench.align.sampling import SamplingChoice, SamplingSettings
+from rewardbench.align.settings import AlignSettings
 from rewardbench.align.toy.checkpoint import Toy
 from rewardbench.align.toy.codec import BLOCK, BlockCodec
 from rewardbench.align.toy.network import ToyTransformer
@@ -138,5 +143,54 @@ def make_trainer(tmp_path: Path, tiny_toy: Path, toy_samples, toy_pairs: PairSet
         return Trainer(
             family, recipe, pairs.pairs, weights, cache, tmp_path / folder, save_every=save_every, log_every=1
         )
+
+    return make
+
+
+SMALL = {"steps": 4, "batch_size": 4, "lora_rank": 4, "lora_alpha": 4, "beta": 50.0, "samples_per_prompt": 3}
+
+
+@pytest.fixture
+def judge(monkeypatch):
+    """In the place of the scoring engine: the `random` plugin's score is the clip's mean brightness, or what is set."""
+    calls: list[int] = []
+
+    def rows(settings, progress=None):
+        from rewardbench.align.families.base import ClipShape
+        from rewardbench.align.latent_cache import read_clip
+
+        calls.append(len(settings.clips))
+        rows.devices.append(settings.device)
+        found = []
+        for clip in settings.clips:
+            value = rows.rule(clip, read_clip(clip.video, ClipShape(4, 32, 32, 8.0)).mean() / 255.0)
+            error = "the clip is bad" if value is None else None
+            scores = dict.fromkeys(settings.dimensions, None if value is None or math.isnan(value) else value)
+            found.append({"video": clip.video, "scores": {} if error else scores, "raw": {}, "error": error})
+        return found
+
+    rows.rule = lambda clip, brightness: float(brightness)
+    rows.calls, rows.devices = calls, []
+    monkeypatch.setattr(judging, "score_clips", rows)
+    return rows
+
+
+@pytest.fixture
+def settings(tmp_path: Path, tiny_toy: Path, prompt_table: Path):
+    def make(out: str = "run", algorithm: str = "gapo", changes: dict | None = None, **given) -> AlignSettings:
+        plain = {
+            "recipe": recipe_for(algorithm, None, SMALL | (changes or {})),
+            "judge": Judge("random", {"overall": 1.0}),
+            "out": tmp_path / out,
+            "model": str(tiny_toy),
+            "prompts": prompt_table,
+            "sampling": SamplingChoice(steps=2, batch_size=8),
+            "evaluations": 2,
+            "watch_count": 2,
+            "save_every": 2,
+            "log_every": 1,
+            "device": "cpu",
+        }
+        return AlignSettings(**(plain | given))
 
     return make

@@ -15,63 +15,14 @@ from rewardbench.align import alignment, judging
 from rewardbench.align.adapters import POLICY, load_adapter
 from rewardbench.align.alignment import align
 from rewardbench.align.judging import Judge
-from rewardbench.align.presets import recipe_for
 from rewardbench.align.prompts import write_table
 from rewardbench.align.sampling import SamplingChoice
-from rewardbench.align.settings import AlignSettings
 from rewardbench.align.training import Trainer, read_log, states
 from rewardbench.align.watching import look_steps
 from rewardbench.errors import CheckFailed, InputError
 from rewardbench.scoring.progress import Silent
 from rewardbench.tables import read_table
-from tests.align.conftest import load_toy, write_tiny_toy
-
-SMALL = {"steps": 4, "batch_size": 4, "lora_rank": 4, "lora_alpha": 4, "beta": 50.0, "samples_per_prompt": 3}
-
-
-@pytest.fixture
-def judge(monkeypatch):
-    """In the place of the scoring engine: the `random` plugin's score is the clip's mean brightness, or what is set."""
-    calls: list[int] = []
-
-    def rows(settings, progress=None):
-        from rewardbench.align.families.base import ClipShape
-        from rewardbench.align.latent_cache import read_clip
-
-        calls.append(len(settings.clips))
-        found = []
-        for clip in settings.clips:
-            value = rows.rule(clip, read_clip(clip.video, ClipShape(4, 32, 32, 8.0)).mean() / 255.0)
-            error = "the clip is bad" if value is None else None
-            scores = dict.fromkeys(settings.dimensions, None if value is None or math.isnan(value) else value)
-            found.append({"video": clip.video, "scores": {} if error else scores, "raw": {}, "error": error})
-        return found
-
-    rows.rule = lambda clip, brightness: float(brightness)
-    rows.calls = calls
-    monkeypatch.setattr(judging, "score_clips", rows)
-    return rows
-
-
-@pytest.fixture
-def settings(tmp_path: Path, tiny_toy: Path, prompt_table: Path):
-    def make(out: str = "run", algorithm: str = "gapo", changes: dict | None = None, **given) -> AlignSettings:
-        plain = {
-            "recipe": recipe_for(algorithm, None, SMALL | (changes or {})),
-            "judge": Judge("random", {"overall": 1.0}),
-            "out": tmp_path / out,
-            "model": str(tiny_toy),
-            "prompts": prompt_table,
-            "sampling": SamplingChoice(steps=2, batch_size=8),
-            "evaluations": 2,
-            "watch_count": 2,
-            "save_every": 2,
-            "log_every": 1,
-            "device": "cpu",
-        }
-        return AlignSettings(**(plain | given))
-
-    return make
+from tests.align.conftest import SMALL, load_toy, write_tiny_toy
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
@@ -908,8 +859,7 @@ def test_a_run_that_does_not_fit_is_judged_by_what_its_engine_shares(settings, j
     told = {"zero_optimization": {"stage": 3}}
     state = SimpleNamespace(deepspeed_plugin=SimpleNamespace(deepspeed_config=told))
     engine = SimpleNamespace(distributed_type="DEEPSPEED", num_processes=8, state=state)
-    monkeypatch.setattr(alignment, "make_accelerator", lambda family, recipe: engine)
     monkeypatch.setattr(alignment, "check_fits", lambda needed, free: None)
     monkeypatch.setattr(alignment, "available_to", lambda network: None)
-    run._refuse_what_does_not_fit()
+    run._refuse_what_does_not_fit(engine)
     assert seen == [Sharing(8, "deepspeed", 3)]

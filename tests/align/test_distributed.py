@@ -243,10 +243,12 @@ def command(out: Path, model: Path, prompts: Path) -> list[object]:
 @pytest.mark.system
 def test_the_command_ends_quietly_in_every_process(tmp_path, monkeypatch, tiny_toy, prompt_table) -> None:
     monkeypatch.setenv("REWARDBENCH_CACHE", str(tmp_path / "cache"))
-    done = launch(2, command(tmp_path / "run", tiny_toy, prompt_table))
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "terminate called" not in done.stderr
-    assert "destroy_process_group" not in done.stderr  # torch's own reproach to those who leave without
+    line = command(tmp_path / "run", tiny_toy, prompt_table)
+    for _ in range(2):  # anew, and where every file is there already
+        done = launch(2, line)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "terminate called" not in done.stderr
+        assert "destroy_process_group" not in done.stderr  # torch's own reproach to those who leave without
     assert json.loads((tmp_path / "run" / "result.json").read_text())["provenance"]["processes"] == 2
 
 
@@ -278,6 +280,18 @@ def test_what_an_engine_cannot_do_is_refused(engine, changes, sentence) -> None:
     engines.check_engine("plain", recipe)
     with pytest.raises(InputError, match=sentence):
         engines.check_engine(engine, recipe)
+
+
+def test_a_file_of_reference_errors_that_was_cut_short_is_made_anew(make_trainer) -> None:
+    first = make_trainer("run", cache_reference=True, draws_per_pair=2)
+    first.cache_reference(1)
+    path = first.folder / "reference.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    again = make_trainer("run", cache_reference=True, draws_per_pair=2)
+    again.cache_reference(1)
+    assert "reference" in again.phases.take()
+    assert path.read_bytes() == whole
 
 
 def test_reference_errors_of_another_reference_or_other_settings_are_made_anew(make_trainer, tmp_path) -> None:

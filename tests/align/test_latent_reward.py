@@ -229,7 +229,7 @@ def test_a_state_that_was_not_finished_is_not_one(make_trainer, monkeypatch) -> 
     with monkeypatch.context() as patch:
         patch.setattr(latent_reward.torch, "save", full)
         trainer.train_step()
-        with pytest.raises(OSError, match="no space left"):
+        with pytest.raises(InputError, match=r"states cannot be written \(no space left\); make room there"):
             trainer.save()
     again = make_trainer()
     again.resume()

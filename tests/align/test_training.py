@@ -100,7 +100,7 @@ def test_a_finite_loss_that_runs_away_stops_the_run(make_trainer) -> None:
 def test_weights_that_overflow_are_never_written_as_a_state(make_trainer) -> None:
     """The step that makes them has a good loss, which was the one of the weights before."""
     trainer = make_trainer(learning_rate=1e30, save_every=1)
-    with pytest.raises(CheckFailed, match="not finite at step 2; there is no state yet"):
+    with pytest.raises(CheckFailed, match="not finite at step 1; there is no state yet"):
         trainer.train(6)
     assert states(trainer.folder) == []
 
@@ -122,7 +122,7 @@ def test_a_run_that_diverges_between_two_lines_of_its_log_keeps_its_good_states(
         if trainer.step == 3:
             trainer.recipe = replace(trainer.recipe, learning_rate=3.0)
 
-    with pytest.raises(CheckFailed, match=r"at step 5; the last good state is .*step-00000003; lower"):
+    with pytest.raises(CheckFailed, match=r"at step 4; the last good state is .*step-00000003; lower"):
         trainer.train(6, advance=leap)
     assert [p.name for p in states(trainer.folder)] == ["step-00000002", "step-00000003"]
     again = make_trainer(**changes)
