@@ -284,7 +284,7 @@ def test_what_an_engine_cannot_do_is_refused(engine, changes, sentence) -> None:
 
 def test_a_file_of_reference_errors_that_was_cut_short_is_made_anew(make_trainer) -> None:
     first = make_trainer("run", cache_reference=True, draws_per_pair=2)
-    first.cache_reference(1)
+    first.train(1)
     path = first.folder / "reference.safetensors"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
