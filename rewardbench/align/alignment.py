@@ -47,6 +47,7 @@ from rewardbench.align.prompts import Prompt, draw_clips
 from rewardbench.align.record import pair_facts, write_pair_facts, write_result
 from rewardbench.align.run_pairs import check_sources, drawn_winners, draws_winners, given_pairs, pairs_of_round
 from rewardbench.align.run_prompts import chosen_prompts, keep_prompts, kept_prompts, open_images
+from rewardbench.align.run_states import moved_reference
 from rewardbench.align.samples import Sample, claim_folder, read_samples, sample_clips, table_of
 from rewardbench.align.sampling import VelocityHook, seed_of
 from rewardbench.align.settings import (
@@ -345,11 +346,24 @@ class Alignment:
             log_every=self.settings.log_every,
             accelerator=accelerator,
         )
+        if number and trainer.reference is not None and not states(folder / "train"):  # the reference moves on
+            trainer.reference.load_state(moved_reference(states(self.out / f"round-{number}" / "train")[-1]))
         for until in sorted({step - before for step in looks if before < step <= before + steps} | {steps}):
             begin = partial(self._begin, f"training (round {number + 1}) to step {until}")
-            trainer.train(until, begin=begin, advance=self.progress.advance)
+            try:
+                trainer.train(until, begin=begin, advance=self.progress.advance)
+            except CheckFailed as error:
+                raise CheckFailed(f"{error}{self._what_stays(folder)}") from None
             if before + until in looks and before + until < total:
                 self._watch(trainer, before + until)
+
+    def _what_stays(self, folder: Path) -> str:
+        """How a training of other settings learns from the same scored clips."""
+        pairs = folder.parent / f"{folder.name}-pairs.csv"
+        if not pairs.exists():
+            return ""
+        check = self.out / "prompts" / "evaluate.csv"
+        return f" (another --out can learn from the same clips: --pairs {pairs} --evaluation-prompts {check})"
 
     def _drop_broken_states(self, folder: Path) -> None:
         for state in drop_broken(states(folder)):

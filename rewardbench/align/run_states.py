@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 KEPT_STATES = 2
 LOG_FILE = "log.jsonl"
 _POLICY_FILE = "policy.safetensors"
+_POSITION_FILE = "custom_checkpoint_0.pkl"
+"""accelerate's name for what :class:`_Position` is."""
 
 
 def state_name(step: int) -> str:
@@ -131,6 +134,12 @@ class _Position:
 def states(folder: Path) -> list[Path]:
     """Complete states of a training folder, oldest first."""
     return sorted((folder / "states").glob("step-*"))
+
+
+def moved_reference(state: Path) -> dict[str, Tensor]:
+    """The moving reference at a state, as :meth:`rewardbench.align.adapters.Reference.load_state` takes it."""
+    found: dict[str, Tensor] = torch.load(state / _POSITION_FILE, map_location="cpu", weights_only=True)["reference"]
+    return found
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:

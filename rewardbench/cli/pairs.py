@@ -1,4 +1,4 @@
-"""``rewardbench pairs``: scored clips to preference pairs, and what a pairs file holds."""
+"""``rewardbench pairs``: scored clips to preference pairs."""
 
 from __future__ import annotations
 
@@ -42,6 +42,8 @@ def build(
 
     if losers < 1:
         raise InputError(f"--losers is at least 1, not {losers}")
+    if winners is not None and min_gap:
+        raise InputError("--min-gap is between scored clips, and real winners have no score; leave it out")
     samples, rewards = read_scored_clips(table, score, generator)
     if winners is not None:
         pairs = real_against_generated(winners, samples, rewards, losers=losers)

@@ -12,7 +12,7 @@ from rewardbench.align import alignment
 from rewardbench.align.adapters import save_adapter
 from rewardbench.align.alignment import align
 from rewardbench.align.judging import Judge
-from rewardbench.align.training import Trainer, states
+from rewardbench.align.training import Trainer, read_log, states
 from rewardbench.align.watching import readings, round_folders
 from tests.align.conftest import SMALL, load_toy
 
@@ -91,6 +91,35 @@ def test_a_later_round_is_sampled_from_the_policy_at_the_end_of_the_one_before(s
     align(parts)
     for name in ("round-2/base/latents-00000.safetensors", "weights/pytorch_lora_weights.safetensors"):
         assert (whole.out / name).read_bytes() == (parts.out / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("way", [{}, {"tuning": "full"}], ids=["lora", "full"])
+def test_a_moving_reference_goes_on_from_round_to_round_wherever_it_is_stopped(
+    settings, judge, monkeypatch, way
+) -> None:
+    changes = {"rounds": 2, "reference": "ema", "ema_decay": 0.5, "learning_rate": 1e-2, **way}
+    whole, parts = (settings(name, "dpo", changes, save_every=100, evaluations=1) for name in ("whole", "parts"))
+    align(whole)
+    plain, left = Trainer.train_step, [SMALL["steps"] // 2]
+
+    def stopping(self):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return plain(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            align(parts)
+    assert states(parts.out / "round-1" / "train")
+    assert not states(parts.out / "round-2" / "train")
+    align(parts)
+    logs = [[read_log(run.out / f"round-{n}" / "train") for n in (1, 2)] for run in (whole, parts)]
+    first, second = ([[line["error_win_reference"] for line in log] for log in logs_of] for logs_of in logs)
+    assert first == second
+    (mine,), (theirs,) = (list((run.out / "weights").rglob("*.safetensors")) for run in (whole, parts))
+    assert mine.read_bytes() == theirs.read_bytes()
 
 
 def test_a_judge_that_is_held_out_later_scores_every_look_once_on_the_runs_device(settings, judge) -> None:
