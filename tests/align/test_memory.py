@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import runpy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -93,6 +94,7 @@ def a_recipe(**changes) -> Recipe:
 
 def peak_of(work: Callable[[], object]) -> int:
     """Bytes above those at the start, at the highest moment of ``work``: from the allocator's own events."""
+    gc.collect()  # what an earlier test has left must not be given back while this one counts
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         work()
     events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
