@@ -103,7 +103,6 @@ class Alignment:
         self.generator = settings.model
         self.network_digest = self.family.network_digest()
         self._asked: set[Path] = set()
-        self._untrained = False
         self._claimed = self._is_trainable = False
 
     def _claim(self) -> None:
@@ -330,10 +329,8 @@ class Alignment:
         total, before = steps * self.recipe.rounds, steps * number
         looks = look_steps(total, self.settings.evaluations)
         on_main(self.process, lambda: self._drop_broken_states(folder / "train"))
-        if number == 0 and not states(folder / "train") and (len(looks) > 1 or self._base_is_a_load()):
-            self._untrained = True
-            self.base_look(self.evaluation)
-            self._untrained = False
+        if number == 0 and self._base_is_a_load() and not states(folder / "train"):  # the network is base only now
+            self._look(0, self.evaluation, self.out / "evaluate" / "base")
         accelerator = make_accelerator(self.family, recipe)
         trainer = Trainer(
             self.family,
@@ -408,11 +405,8 @@ class Alignment:
         return {"step": step, "recipe": self.recipe.as_dict() if step else None}
 
     def base_look(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
-        """The generator before it learned: as it is before training, adapters off, or loaded anew (with the LoRA that
-        the run started from)."""
+        """The generator before it learned: adapters off, or loaded anew (with the LoRA that the run started from)."""
         folder = self.out / "evaluate" / "base"
-        if self._untrained:
-            return self._look(0, prompts, folder)
         if not self._base_is_a_load() and bool(getattr(self.family.transformer, "peft_config", None)):
             self.family.transformer.disable_adapters()
             try:

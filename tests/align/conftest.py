@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,6 +175,28 @@ def judge(monkeypatch):
     rows.calls, rows.devices = calls, []
     monkeypatch.setattr(judging, "score_clips", rows)
     return rows
+
+
+@pytest.fixture
+def interrupted_after(monkeypatch):
+    """``with interrupted_after(n):`` the training inside ends by Ctrl-C after n steps; it has to."""
+
+    @contextlib.contextmanager
+    def stopping(steps: int, trainer: type = Trainer) -> Iterator[None]:
+        plain, left = trainer.train_step, [steps]
+
+        def step(self):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            return plain(self)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(trainer, "train_step", step)
+            with pytest.raises(KeyboardInterrupt):
+                yield
+
+    return stopping
 
 
 @pytest.fixture

@@ -812,7 +812,7 @@ def test_a_dry_run_counts_what_the_run_would_do(settings, judge, prompt_table) -
     assert "lora" not in "".join(lines[-2:])
 
 
-def test_what_was_done_before_does_not_count_in_the_rate(settings, judge, monkeypatch) -> None:
+def test_what_was_done_before_does_not_count_in_the_rate(settings, judge, interrupted_after) -> None:
     phases: dict[str, list[int]] = {}
 
     class Ears:
@@ -826,18 +826,8 @@ def test_what_was_done_before_does_not_count_in_the_rate(settings, judge, monkey
         def message(self, text): ...
 
     given = settings(changes={"steps": 6}, evaluations=1)
-    plain, left = Trainer.train_step, [3]
-
-    def stopping(trainer):
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        return plain(trainer)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "train_step", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            align(given, Ears())
+    with interrupted_after(3):
+        align(given, Ears())
     assert phases["sampling (round 1)"] == [15, 15]
     assert phases["encoding"] == [15, 15]
     assert phases["training (round 1) to step 6"] == [6, 3]

@@ -12,7 +12,7 @@ from rewardbench.align import alignment
 from rewardbench.align.adapters import save_adapter
 from rewardbench.align.alignment import align
 from rewardbench.align.judging import Judge
-from rewardbench.align.training import Trainer, read_log, states
+from rewardbench.align.training import read_log, states
 from rewardbench.align.watching import readings, round_folders
 from tests.align.conftest import SMALL, load_toy
 
@@ -69,22 +69,12 @@ def test_base_is_looked_at_before_training_so_that_no_second_generator_is_loaded
     assert (given.out / "evaluate" / "base" / "latents-00000.safetensors").read_bytes() == before
 
 
-def test_a_later_round_is_sampled_from_the_policy_at_the_end_of_the_one_before(settings, judge, monkeypatch) -> None:
+def test_a_later_round_is_sampled_from_the_end_of_the_one_before(settings, judge, interrupted_after) -> None:
     whole = settings("whole", "dpo", {"rounds": 2}, save_every=1)
     align(whole)
     parts = settings("parts", "dpo", {"rounds": 2}, save_every=1)
-    plain, left = Trainer.train_step, [1]
-
-    def stopping(self):
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        return plain(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "train_step", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            align(parts)
+    with interrupted_after(1):
+        align(parts)
     assert [s.name for s in states(parts.out / "round-1" / "train")] == ["step-00000001"]
     align(parts, stage="score")
     assert not (parts.out / "round-2" / "base.csv").exists()
@@ -95,23 +85,13 @@ def test_a_later_round_is_sampled_from_the_policy_at_the_end_of_the_one_before(s
 
 @pytest.mark.parametrize("way", [{}, {"tuning": "full"}], ids=["lora", "full"])
 def test_a_moving_reference_goes_on_from_round_to_round_wherever_it_is_stopped(
-    settings, judge, monkeypatch, way
+    settings, judge, interrupted_after, way
 ) -> None:
     changes = {"rounds": 2, "reference": "ema", "ema_decay": 0.5, "learning_rate": 1e-2, **way}
     whole, parts = (settings(name, "dpo", changes, save_every=100, evaluations=1) for name in ("whole", "parts"))
     align(whole)
-    plain, left = Trainer.train_step, [SMALL["steps"] // 2]
-
-    def stopping(self):
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        return plain(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "train_step", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            align(parts)
+    with interrupted_after(SMALL["steps"] // 2):
+        align(parts)
     assert states(parts.out / "round-1" / "train")
     assert not states(parts.out / "round-2" / "train")
     align(parts)

@@ -175,20 +175,10 @@ def test_the_pairs_file_says_which_clip_each_dimension_prefers(tmp_path, make) -
         assert mixed >= 0
 
 
-def test_interrupted_in_training_it_ends_as_if_it_never_was(first, head, tmp_path, make, monkeypatch) -> None:
-    given, left = make(tmp_path / "parts"), [3]
-    plain = LatentRewardTrainer.train_step
-
-    def stopping(self):
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        return plain(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(LatentRewardTrainer, "train_step", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            align(given)
+def test_interrupted_in_training_it_ends_as_if_it_never_was(first, head, tmp_path, make, interrupted_after) -> None:
+    given = make(tmp_path / "parts")
+    with interrupted_after(3, LatentRewardTrainer):
+        align(given)
     assert not (given.out / "weights").exists()
     align(given, stage="train")
     assert content_hash(given.out / "weights" / HEAD) == content_hash(head)
