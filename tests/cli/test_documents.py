@@ -52,7 +52,8 @@ def find_command(words: list[str]) -> tuple[Any, list[str]]:
 
 
 def commands_in(text: str) -> list[str]:
-    """Lines of code blocks that call the command, and inline code that does."""
+    """Lines of code blocks that call the command, and inline code that does; a continued line is one line."""
+    text = re.sub(r"\\\n\s*", "", text)
     lines = [line.strip() for block in blocks(text, "sh") for line in block.splitlines()]
     lines += [line.strip() for line in text.splitlines() if line.startswith("    ")]
     lines += [" ".join(code.split()) for code in re.findall(r"(?<!`)`(rewardbench [^`]+)`(?!`)", text)]
