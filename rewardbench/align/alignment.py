@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -28,44 +27,30 @@ from typing import Any
 import torch
 
 from rewardbench.align import adapters
-from rewardbench.align.comparison import compare
 from rewardbench.align.disk import drop_broken, writing
-from rewardbench.align.engines import check_engine, engine_name, is_sharded, make_accelerator, settle
+from rewardbench.align.engines import check_engine, engine_name, make_accelerator
 from rewardbench.align.families import family_name
 from rewardbench.align.generator import device_of, load_generator
-from rewardbench.align.identity import digest_of_prompts, run_identity
-from rewardbench.align.judging import Judge, JudgeFacts, facts_of, read_scores, reward_of, score_samples
+from rewardbench.align.identity import run_identity
+from rewardbench.align.judging import facts_of, reward_of
 from rewardbench.align.latent_cache import LatentCache
+from rewardbench.align.looks import Looks
 from rewardbench.align.memory import available_to, check_fits, estimate
 from rewardbench.align.objective import check_gap_range, pair_weights, strength
-from rewardbench.align.pairs import (
-    PairSet,
-    write_pairs,
-)
-from rewardbench.align.processes import from_main, on_all, on_main
-from rewardbench.align.prompts import Prompt, draw_clips
+from rewardbench.align.pairs import PairSet, write_pairs
+from rewardbench.align.processes import on_all, on_main
+from rewardbench.align.prompts import draw_clips
 from rewardbench.align.record import pair_facts, write_pair_facts, write_result
+from rewardbench.align.run_clips import RunClips
 from rewardbench.align.run_pairs import check_sources, drawn_winners, draws_winners, given_pairs, pairs_of_round
 from rewardbench.align.run_prompts import chosen_prompts, keep_prompts, kept_prompts, open_images
 from rewardbench.align.run_states import moved_reference
-from rewardbench.align.samples import Sample, claim_folder, read_samples, sample_clips, table_of
-from rewardbench.align.sampling import VelocityHook, seed_of
-from rewardbench.align.settings import (
-    STAGES,
-    AlignSettings,
-    check_settings,
-)
+from rewardbench.align.samples import Sample, claim_folder
+from rewardbench.align.sampling import seed_of
+from rewardbench.align.settings import STAGES, AlignSettings, check_settings
 from rewardbench.align.sharing import sharing_of
 from rewardbench.align.training import Trainer, states
-from rewardbench.align.watching import (
-    ByPrompt,
-    failed_prompts,
-    judge_scores,
-    look_folders,
-    look_steps,
-    read_so_far,
-    scores_path,
-)
+from rewardbench.align.watching import look_steps
 from rewardbench.align.weights import adopt, is_trained, load_weights, write_weights
 from rewardbench.errors import CheckFailed, InputError
 from rewardbench.scoring.progress import Progress, Silent
@@ -102,7 +87,15 @@ class Alignment:
         self.sampling = settings.sampling.filled(self.family)
         self.generator = settings.model
         self.network_digest = self.family.network_digest()
-        self._asked: set[Path] = set()
+        self.clips = RunClips(
+            self.process,
+            self.progress,
+            sampling=self.sampling,
+            precision=self.recipe.precision,
+            network_digest=self.network_digest,
+            device=settings.device,
+        )
+        self.looks = Looks(self.clips, self.family, settings, self.facts)
         self._claimed = self._is_trainable = False
 
     def _claim(self) -> None:
@@ -200,24 +193,15 @@ class Alignment:
                 write_weights(self.family, self.recipe, self.out / "weights", self.process)
 
     def _fill(self, cache: LatentCache) -> None:
-        begin = partial(self._begin, "encoding")
-        on_all(self.process, lambda: cache.fill(part=self._part(), begin=begin, advance=self.progress.advance))
+        begin = partial(self.clips.begin, "encoding")
+        on_all(self.process, lambda: cache.fill(part=self.clips.part, begin=begin, advance=self.progress.advance))
         self.family.release_encoders()
-
-    def _begin(self, phase: str, left: int) -> None:
-        """What an earlier run has done is not counted: it would make the rate of this one."""
-        if left > 0:
-            self.progress.start_phase(phase, left)
-        else:
-            self.progress.end_phase()
-
-    def _part(self) -> tuple[int, int]:
-        return self.process.process_index, self.process.num_processes
 
     def _sample_round(self, folder: Path, number: int) -> list[Sample]:
         if self.settings.pairs is not None or (self.settings.winners is not None and self.recipe.algorithm == "sft"):
             return []
-        return self._sample(
+        return self.clips.sample(
+            self.family,
             self.prompts,
             folder / "base",
             phase=f"sampling (round {number + 1})",
@@ -229,78 +213,11 @@ class Alignment:
     def _name(self, number: int) -> str:
         return self.generator if number == 0 else f"{self.generator} after round {number}"
 
-    def _sample(
-        self,
-        prompts: Sequence[Prompt],
-        folder: Path,
-        *,
-        phase: str,
-        per_prompt: int,
-        name: str,
-        seed: int,
-        hook: VelocityHook | None = None,
-        identity: dict[str, object] | None = None,
-    ) -> list[Sample]:
-        family = self.family
-        was_training = family.transformer.training
-        family.transformer.eval()
-        depends_on = {
-            "network": self.network_digest,
-            "encoders": family.fingerprint(),
-            "generator": family.describe(),
-            "prompts": digest_of_prompts(prompts),
-            **(identity or {}),
-        }
-
-        def sample() -> list[Sample]:
-            return sample_clips(
-                family,
-                prompts,
-                folder,
-                per_prompt=per_prompt,
-                settings=self.sampling,
-                seed=seed,
-                generator=name,
-                identity=depends_on,
-                hook=hook,
-                precision=self.recipe.precision,
-                part=self._part(),
-                in_step=self.process if is_sharded(family.transformer) else None,
-                begin=partial(self._begin, phase),
-                advance=self.progress.advance,
-            )
-
-        try:
-            samples = on_all(self.process, sample)
-        finally:
-            settle(family.transformer)
-            family.transformer.train(was_training)
-            family.release_encoders()
-        return samples
-
     def _score_round(self, folder: Path, samples: list[Sample]) -> dict[str, float]:
         if not samples:
             return {}
         judge = self.settings.judge
-        return reward_of(judge, self.facts, self._score(samples, judge, self.facts, folder / "scores.csv"))
-
-    def _score(
-        self, samples: Sequence[Sample], judge: Judge, facts: JudgeFacts, path: Path
-    ) -> dict[str, dict[str, float]]:
-        """Scores of all dimensions; asked for by one process, read by all.
-
-        Clips that the judge failed on in an earlier run are asked for again, once a run; those to learn from not after
-        they were coded: what is learned from must stay what it is.
-        """
-        wanted, device = tuple(facts.dimensions), self.settings.device
-        settled = path.exists() and (path in self._asked or (path.parent / "cache" / "cache.json").exists())
-        if not from_main(self.process, settled):
-            on_main(
-                self.process,
-                lambda: score_samples(samples, judge, path, dimensions=wanted, device=device, progress=self.progress),
-            )
-            self._asked.add(path)
-        return read_scores(samples, judge, path, dimensions=wanted)
+        return reward_of(judge, self.facts, self.clips.score(samples, judge, self.facts, folder / "scores.csv"))
 
     def _pair_round(self, folder: Path, samples: list[Sample], rewards: dict[str, float]) -> PairSet:
         s, r = self.settings, self.recipe
@@ -329,8 +246,8 @@ class Alignment:
         total, before = steps * self.recipe.rounds, steps * number
         looks = look_steps(total, self.settings.evaluations)
         on_main(self.process, lambda: self._drop_broken_states(folder / "train"))
-        if number == 0 and self._base_is_a_load() and not states(folder / "train"):  # the network is base only now
-            self._look(0, self.evaluation, self.out / "evaluate" / "base")
+        if number == 0 and self.looks.base_is_a_load and not states(folder / "train"):  # the network is base only now
+            self.looks.of_untrained(self.evaluation)
         accelerator = make_accelerator(self.family, recipe)
         trainer = Trainer(
             self.family,
@@ -346,13 +263,13 @@ class Alignment:
         if number and trainer.reference is not None and not states(folder / "train"):  # the reference moves on
             trainer.reference.load_state(moved_reference(states(self.out / f"round-{number}" / "train")[-1]))
         for until in sorted({step - before for step in looks if before < step <= before + steps} | {steps}):
-            begin = partial(self._begin, f"training (round {number + 1}) to step {until}")
+            begin = partial(self.clips.begin, f"training (round {number + 1}) to step {until}")
             try:
                 trainer.train(until, begin=begin, advance=self.progress.advance)
             except CheckFailed as error:
                 raise CheckFailed(f"{error}{self._what_stays(folder)}") from None
             if before + until in looks and before + until < total:
-                self._watch(trainer, before + until)
+                self.looks.watch(before + until, self.evaluation)
 
     def _what_stays(self, folder: Path) -> str:
         """How a training of other settings learns from the same scored clips."""
@@ -374,102 +291,13 @@ class Alignment:
         needed = estimate(self.family, self.recipe, sharing=sharing)
         on_all(self.process, lambda: check_fits(needed, available_to(self.family.transformer)))
 
-    # ------------------------------------------------------------------ base against aligned
-
-    def _judges(self) -> list[tuple[Judge, JudgeFacts]]:
-        return [(self.settings.judge, self.facts), *((j, facts_of(j)) for j in self.settings.held_out)]
-
-    def _look(
-        self, step: int, prompts: Sequence[Prompt], folder: Path, hook: VelocityHook | None = None
-    ) -> dict[str, Any]:
-        """Sample and score ``prompts`` from the generator as it is; scores by ``judge:dimension`` and prompt."""
-        seed = seed_of(self.recipe.seed, "evaluate") >> 32
-        samples = self._sample(
-            prompts,
-            folder,
-            phase=f"sampling at step {step}",
-            per_prompt=1,
-            name=f"{self.generator} at step {step}",
-            seed=seed,
-            hook=hook,
-            identity=self._look_identity(step),
-        )
-        found: dict[str, dict[str, float]] = {}
-        for judge, facts in self._judges():
-            path = scores_path(folder, judge, self.settings)
-            found.update(judge_scores(samples, judge, facts, self._score(samples, judge, facts, path)))
-        return {"samples": samples, "scores": found}
-
-    def _look_identity(self, step: int) -> dict[str, object]:
-        """What the clips of a look depend on, beside generator, prompts and sampling."""
-        return {"step": step, "recipe": self.recipe.as_dict() if step else None}
-
-    def base_look(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
-        """The generator before it learned: adapters off, or loaded anew (with the LoRA that the run started from)."""
-        folder = self.out / "evaluate" / "base"
-        if not self._base_is_a_load() and bool(getattr(self.family.transformer, "peft_config", None)):
-            self.family.transformer.disable_adapters()
-            try:
-                return self._look(0, prompts, folder)
-            finally:
-                self.family.transformer.enable_adapters()
-                adapters.activate(self.family.transformer, adapters.POLICY)
-        learned = self.family
-        if not from_main(self.process, table_of(folder).exists()):  # else only its files are read
-            self.family = load_generator(self.settings)
-            if self.recipe.tuning == "full":  # as what was learned, which is compared with it
-                self.family.transformer.float()
-            if self.settings.start is not None:
-                adapters.load_policy(self.family, self.settings.start)
-        try:
-            return self._look(0, prompts, folder)
-        finally:
-            self.family = learned
-
-    def _base_is_a_load(self) -> bool:
-        """Adapters off is not base: all weights learned, or the adapter did not begin as nothing."""
-        return self.recipe.tuning == "full" or self.settings.start is not None
-
-    def _watch(self, trainer: Trainer, step: int) -> None:
-        """Look at the policy while it learns, and at the alarm's rule."""
-        watched = self.evaluation[: self.settings.watch_count]
-        self.base_look(self.evaluation)
-        self._look(step, watched, self.out / "evaluate" / f"step-{step:08d}")
-        self._score_looks()
-        alarm = read_so_far(self.out, self.settings)
-        if alarm is not None:
-            self.progress.message(f"alarm: {alarm.sentence}")
-            if self.settings.on_alarm == "stop":
-                raise CheckFailed(f"{alarm.sentence}; the run was stopped at step {step} (--on-alarm warn goes on)")
-
     def evaluate(self) -> dict[str, Any]:
         """Compare base and aligned on the evaluation prompts, from the same noise; writes ``result.json``."""
         if not (self.out / "weights").is_dir():
             raise InputError(f"{self.out} holds no weights yet; run the stages before evaluate")
         load_weights(self.family, self.recipe, self.out / "weights")
-        base = self.base_look(self.evaluation)
-        aligned = self._look(self.recipe.steps, self.evaluation, self.out / "evaluate" / "aligned")
-        changes = self._changes(base["scores"], aligned["scores"])
-        self._score_looks()
-        alarm = read_so_far(self.out, self.settings)
-        return write_result(self, changes, base["samples"], aligned["samples"], alarm)
-
-    def _score_looks(self) -> None:
-        """Let every judge score every look: one that is held out since then has not seen the earlier ones."""
-        for folder in look_folders(self.out):
-            samples = read_samples(folder)
-            for judge, facts in self._judges():
-                self._score(samples, judge, facts, scores_path(folder, judge, self.settings))
-
-    def _changes(self, before: Mapping[str, ByPrompt], after: Mapping[str, ByPrompt]) -> dict[str, Any]:
-        """How every judge's dimension changed; a prompt that its judge failed on did not make it abstain."""
-        failed = failed_prompts(self.out, self.settings)
-        changes = {}
-        for name, base in before.items():
-            broken = failed.get(name.rpartition(":")[0], set())
-            change = compare(base, after[name], seed=self.recipe.seed, failed=broken)
-            changes[name] = None if change is None else change.as_dict()
-        return changes
+        base, aligned = self.looks.of_base(self.evaluation), self.looks.of_aligned(self.evaluation)
+        return write_result(self, base, aligned)
 
 
 def align(settings: AlignSettings, progress: Progress | None = None, *, stage: str | None = None) -> dict[str, Any]:

@@ -38,7 +38,6 @@ from rewardbench.align.record import write_pair_facts, write_result
 from rewardbench.align.samples import Sample
 from rewardbench.align.sampling import VelocityHook
 from rewardbench.align.training import read_log
-from rewardbench.align.watching import read_so_far
 from rewardbench.errors import InputError
 from rewardbench.video import content_hash
 
@@ -65,14 +64,14 @@ class GuidedAlignment(Alignment):
         samples = self._sample_round(folder, 0)
         if stage == "sample":
             return
-        scores = self._score(samples, self.settings.judge, self.facts, folder / "scores.csv")
+        scores = self.clips.score(samples, self.settings.judge, self.facts, folder / "scores.csv")
         if stage == "score":
             return
         pairs = self._latent_pairs(folder, samples, scores)
         if stage == "pair":
             return
         cache = LatentCache(folder / "cache", self.family, samples, self.recipe.seed)
-        cache.fill(begin=partial(self._begin, "encoding"), advance=self.progress.advance)
+        cache.fill(begin=partial(self.clips.begin, "encoding"), advance=self.progress.advance)
         if stage == "encode":
             self.family.release_encoders()
             return
@@ -132,7 +131,7 @@ class GuidedAlignment(Alignment):
         trainer = LatentRewardTrainer(
             model, pairs, cache, r, folder, save_every=self.settings.save_every, log_every=self.settings.log_every
         )
-        begin = partial(self._begin, "training the latent reward")
+        begin = partial(self.clips.begin, "training the latent reward")
         self._drop_broken_states(folder)
         trainer.train(r.steps, begin=begin, advance=self.progress.advance)
         counts = ", ".join(f"{n} of {d}" for d, n in model.pairs.items())
@@ -146,11 +145,9 @@ class GuidedAlignment(Alignment):
 
     def evaluate(self) -> dict[str, Any]:
         hook, facts = self._hook()
-        base = self._look(0, self.evaluation, self.out / "evaluate" / "base")
-        guided = self._look(self.recipe.steps, self.evaluation, self.out / "evaluate" / "aligned", hook=hook)
-        changes = self._changes(base["scores"], guided["scores"])
-        alarm = read_so_far(self.out, self.settings)
-        return write_result(self, changes, base["samples"], guided["samples"], alarm, extra={"guidance": facts})
+        base = self.looks.of_untrained(self.evaluation)
+        guided = self.looks.of_aligned(self.evaluation, hook, self._guided_by())
+        return write_result(self, base, guided, extra={"guidance": facts})
 
     def _head(self) -> Path | None:
         """File of the latent reward that guides; None where it is one that another package registers."""
@@ -159,13 +156,11 @@ class GuidedAlignment(Alignment):
             return self.out / "weights" / HEAD
         return Path(given) if Path(given).is_file() else None
 
-    def _look_identity(self, step: int) -> dict[str, object]:
-        """Of guided clips also the latent reward (its file's SHA-256, or its registered name) and how it guides."""
-        found = super()._look_identity(step)
-        if not step:
-            return found
+    def _guided_by(self) -> dict[str, object]:
+        """What guided clips depend on: the latent reward (its file's SHA-256, or its registered name) and how it
+        guides."""
         r, head = self.recipe, self._head()
-        return found | {
+        return {
             "latent_reward": self.settings.latent_reward if head is None else content_hash(head),
             "guidance_weights": dict(self.settings.judge.mix),
             "guidance_scale": r.guidance_scale,

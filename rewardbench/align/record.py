@@ -7,7 +7,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +19,12 @@ from rewardbench.align.losses import effective_beta
 from rewardbench.align.monitors import AlarmRule, findings, watch_rows
 from rewardbench.align.objective import loss_elements
 from rewardbench.align.processes import on_main
-from rewardbench.align.samples import Sample
 from rewardbench.align.training import read_log
 from rewardbench.align.watching import failed_clips, readings
 
 if TYPE_CHECKING:
     from rewardbench.align.alignment import Alignment
-    from rewardbench.align.monitors import Alarm
+    from rewardbench.align.looks import Look
     from rewardbench.align.pairs import PairSet
 
 SCHEMA = "rewardbench.align/1"
@@ -34,10 +33,8 @@ _PACKAGES = ("torch", "diffusers", "peft", "accelerate", "transformers")
 
 def write_result(
     run: Alignment,
-    changes: Mapping[str, Any],
-    base: Sequence[Sample],
-    aligned: Sequence[Sample],
-    alarm: Alarm | None,
+    base: Look,
+    aligned: Look,
     *,
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -45,9 +42,7 @@ def write_result(
 
     Args:
         run: the alignment that ended.
-        changes: ``judge:dimension`` to :class:`rewardbench.align.comparison.Change` as a dict, or None.
-        base, aligned: clips of the evaluation prompts, in the same order.
-        alarm: of the monitor, if any.
+        base, aligned: of the evaluation prompts, in the same order.
         extra: further entries (guidance).
     """
     s, recipe = run.settings, run.recipe
@@ -56,6 +51,7 @@ def write_result(
     if recipe.compares:
         found = effective_beta(recipe.beta, scale=recipe.scale, reduction=recipe.reduction, elements=elements)
         beta = {**asdict(found), "elements": elements}
+    changes, alarm = run.looks.changes(base, aligned), run.looks.alarm()
     looks = readings(run.out, s)
     rounds = [run.out / f"round-{n + 1}" for n in range(recipe.rounds)]
     pairs = [json.loads(path.read_text(encoding="utf-8")) for path in map(_facts_path, rounds) if path.exists()]
@@ -76,7 +72,7 @@ def write_result(
         },
         "pairs": pairs,
         "training": [read_log(folder / "train") for folder in rounds],
-        "changes": dict(changes),
+        "changes": changes,
         "failed": failed_clips(run.out, s),
         "alarm": None if alarm is None else alarm.as_dict(),
         "findings": sorted({found for look in looks for found in findings(look, AlarmRule())}),
@@ -89,7 +85,7 @@ def write_result(
                 "base": os.path.relpath(b.video, run.out),
                 "aligned": os.path.relpath(a.video, run.out),
             }
-            for b, a in zip(base, aligned, strict=True)
+            for b, a in zip(base.samples, aligned.samples, strict=True)
         ],
         **(extra or {}),
         "provenance": {

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from rewardbench.align import alignment, judging
+from rewardbench.align import alignment, judging, looks, run_clips
 from rewardbench.align.adapters import POLICY, load_adapter
 from rewardbench.align.alignment import align
 from rewardbench.align.judging import Judge
@@ -112,8 +112,8 @@ def test_interrupted_anywhere_it_ends_as_if_it_never_was(settings, judge, monkey
             with pytest.raises(KeyboardInterrupt):
                 align(parts)
 
-    stop_in(alignment, "sample_clips", 0)
-    stop_in(alignment, "score_samples", 0)
+    stop_in(run_clips, "sample_clips", 0)
+    stop_in(run_clips, "score_samples", 0)
     stop_in(alignment, "write_pairs", 0)
     stop_in(Trainer, "train_step", 3)
     stop_in(alignment, "write_result", 0)
@@ -451,7 +451,7 @@ def test_an_alarm_stops_a_run_that_is_asked_to(settings, judge, monkeypatch) -> 
         def as_dict(self):
             return {"sentence": self.sentence}
 
-    monkeypatch.setattr(alignment, "read_so_far", lambda out, settings: Fired())
+    monkeypatch.setattr(looks, "read_so_far", lambda out, settings: Fired())
     with pytest.raises(CheckFailed, match=r"held-out judge falls; the run was stopped at step 2 \(--on-alarm warn"):
         align(settings("stopped", on_alarm="stop"))
     result = align(settings("warned", on_alarm="warn"))
@@ -665,11 +665,11 @@ def test_sft_on_real_clips_samples_nothing_to_learn_on(settings, judge, tmp_path
     assert len(result["training"][0]) == SMALL["steps"]
 
 
-@pytest.mark.parametrize("looks", [1, 2, 3, 5, 50])
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 50])
 @pytest.mark.parametrize("steps", [1, 2, 7, 40])
-def test_looks_are_spread_over_the_steps(steps, looks) -> None:
-    found = look_steps(steps, looks)
-    assert len(found) == min(steps, looks)
+def test_looks_are_spread_over_the_steps(steps, count) -> None:
+    found = look_steps(steps, count)
+    assert len(found) == min(steps, count)
     assert found[0] >= 1
     assert found[-1] == steps
     gaps = np.diff([0, *found])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rewardbench.align import alignment
+from rewardbench.align import alignment, looks
 from rewardbench.align.adapters import save_adapter
 from rewardbench.align.alignment import align
 from rewardbench.align.judging import Judge
@@ -58,6 +58,7 @@ def test_base_is_looked_at_before_training_so_that_no_second_generator_is_loaded
         return plain(given)
 
     monkeypatch.setattr(alignment, "load_generator", load)
+    monkeypatch.setattr(looks, "load_generator", load)
     given = settings("run", "dpo", WAYS["full"])
     align(given)
     assert len(loaded) == 1
@@ -111,8 +112,8 @@ def test_a_judge_that_is_held_out_later_scores_every_look_once_on_the_runs_devic
     result = align(later, stage="evaluate")
     assert len(judge.calls) == 3  # base, aligned, and the look between
     assert set(judge.devices) == {"cpu"}
-    looks = {row["step"] for row in result["watched"] if row["name"] == "drawn-rules:flicker"}
-    assert looks == {SMALL["steps"] // 2, SMALL["steps"]}
+    looked = {row["step"] for row in result["watched"] if row["name"] == "drawn-rules:flicker"}
+    assert looked == {SMALL["steps"] // 2, SMALL["steps"]}
     judge.calls.clear()
     align(later, stage="evaluate")
     assert judge.calls == []

@@ -298,9 +298,14 @@ def test_the_same_head_elsewhere_is_the_same_head(first, head, tmp_path, make) -
     """The clips' identity is the file's content, not its place; base clips depend on neither."""
     elsewhere = shutil.copy(head, tmp_path / "elsewhere.safetensors")
     one, two = GuidedAlignment(first), GuidedAlignment(make(tmp_path / "two", latent_reward=str(elsewhere)))
-    assert one._look_identity(4) == two._look_identity(4)
-    assert one._look_identity(4)["latent_reward"] == content_hash(head)
-    assert one._look_identity(0) == {"step": 0, "recipe": None}
+    assert one._guided_by() == two._guided_by()
+    assert one._guided_by()["latent_reward"] == content_hash(head)
+    base, aligned = (
+        json.loads((first.out / "evaluate" / side / "samples.json").read_text(encoding="utf-8"))
+        for side in ("base", "aligned")
+    )
+    assert set(aligned) - set(base) == set(one._guided_by())
+    assert base["recipe"] is None
 
 
 def test_a_registered_latent_reward_guides_and_is_known_by_its_name(tmp_path, make, toy_prompts, monkeypatch) -> None:
@@ -319,7 +324,7 @@ def test_a_registered_latent_reward_guides_and_is_known_by_its_name(tmp_path, ma
     expected = -5.0 * 3.0 * t / (1 - t)
     found = moved(given, toy_prompts)
     torch.testing.assert_close(found, expected.expand_as(found), rtol=1e-5, atol=1e-5)
-    assert GuidedAlignment(given)._look_identity(4)["latent_reward"] == "brighter"
+    assert GuidedAlignment(given)._guided_by()["latent_reward"] == "brighter"
     with pytest.raises(InputError, match=r"^the latent reward brighter has no dimension 'b'; there are x, a$"):
         moved(make(tmp_path / "other", {"b": 1.0}, latent_reward="brighter"), toy_prompts)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from rewardbench.align import alignment
+from rewardbench.align import alignment, run_clips
 from rewardbench.align.alignment import align
 from rewardbench.align.dryrun import describe_run
 from rewardbench.align.judging import Judge, JudgeFacts
@@ -29,7 +29,7 @@ CASES = {
 @pytest.fixture
 def sampled(monkeypatch) -> list[object]:
     found: list[object] = []
-    monkeypatch.setattr(alignment, "sample_clips", lambda *a, **k: found.append(a))
+    monkeypatch.setattr(run_clips, "sample_clips", lambda *a, **k: found.append(a))
     return found
 
 
