@@ -102,7 +102,8 @@ class Recipe:
         micro_batch_size: pairs (or samples) that a process computes at once; 0 for all of its share.
         steps: optimiser steps in all rounds together.
         precision: autocast: ``no`` (float32), ``bf16``, ``fp16``.
-        checkpointing: of activations: ``none``, ``full`` blocks, or ``selective`` (attention outputs are kept).
+        checkpointing: of activations: ``none``, ``full`` (whole blocks, clip by clip), or ``selective`` (blocks whose
+            attention outputs are kept).
         low_memory: winner and losers go through the network apart; one more forward, exact gradients.
         guidance_scale, guidance_clamp, guidance_norm_cap: of Flow-NRG's reward guidance.
         latent_depth, latent_width: blocks of the generator that its latent reward reuses, and width of its head.

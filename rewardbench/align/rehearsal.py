@@ -139,6 +139,7 @@ class Rehearsal:
                 activate(network, POLICY)
             else:
                 attach(self.family, recipe)
+            checkpointing.apply(self.family, recipe.checkpointing)
             self._reference = Reference(self.family, recipe) if recipe.compares else None
         copied = getattr(self._reference, "_copy", None)
         self.is_copied = copied is not None
@@ -159,7 +160,6 @@ class Rehearsal:
         held = {p.untyped_storage()._cdata for p in (*self.learning, *second)}
         self.weights = bytes_of(t for t in before if t.untyped_storage()._cdata not in held)
         self._static = [*before, *(storages(copied) if copied is not None else [])]
-        checkpointing.apply(self.family, recipe.checkpointing)
         network.train()
         if recipe.precision in PRECISIONS:
             _autocast(network, self.device.type, PRECISIONS[recipe.precision])

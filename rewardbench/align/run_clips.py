@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rewardbench.align.checkpointing import lifted
 from rewardbench.align.engines import is_sharded, settle
 from rewardbench.align.families.base import VideoFamily
 from rewardbench.align.identity import digest_of_prompts
@@ -108,7 +109,8 @@ class RunClips:
             )
 
         try:
-            return on_all(self.process, sample)
+            with lifted(family):
+                return on_all(self.process, sample)
         finally:
             settle(family.transformer)
             family.transformer.train(was_training)

@@ -73,8 +73,8 @@ class Trainer:
         self.engine = engines.engine_name(self.accelerator)
         engines.check_engine(self.engine, recipe)
         self._share = recipe.share_of(self.accelerator.num_processes)
-        self.reference = Reference(family, recipe) if recipe.compares else None
         checkpointing.apply(family, recipe.checkpointing)
+        self.reference = Reference(family, recipe) if recipe.compares else None
         family.transformer.train()
         learning = [p for p in family.transformer.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(

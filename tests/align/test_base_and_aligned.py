@@ -21,6 +21,7 @@ WAYS = {
     "lora": {},
     "full": {"tuning": "full", "reference": "frozen_copy"},
     "started": {"reference": "frozen_adapter"},
+    "full, clip by clip": {"tuning": "full", "reference": "frozen_copy", "checkpointing": "full"},
 }
 
 

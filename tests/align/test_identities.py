@@ -190,13 +190,47 @@ def test_sides_that_go_through_apart_give_the_gradient_of_the_whole(family, tmp_
 
 @pytest.mark.parametrize("mode", ["full", "selective"])
 def test_recomputed_blocks_give_the_gradient_of_kept_ones(family, mode) -> None:
+    """Kept as a whole they are recomputed number for number; ``full`` sends one clip after the other through them."""
     learnt(family)
-    batch = a_batch(family)
+    batch, reference = a_batch(family), torch.zeros(4)
+    size = sum(map(norm, gradients_of_sides(family, batch, reference)))
     found = []
     for wrapped in (False, True):
         if wrapped:
             checkpointing.apply(family, mode)
         policy = errors(family, family.transformer, batch, RECIPE)
-        step_loss(policy, torch.zeros(4), batch, RECIPE).loss.backward()
+        step_loss(policy, reference, batch, RECIPE).loss.backward()
         found.append(gradients(family))
-    close_gradients(found[1], found[0], norm(found[0]))
+    close_gradients(found[1], found[0], size if mode == "full" else norm(found[0]))
+
+
+def test_full_checkpointing_computes_a_block_for_one_clip_at_a_time(folders) -> None:
+    family = load_family(f"wan:{folders['wan']}", clip=ClipShape(9, 32, 48, 16.0))
+    learnt(family)
+    checkpointing.apply(family, "full")
+    block = family.blocks(family.transformer)[0]
+    plain, seen = block._plain_forward, []
+
+    def watched(*arguments, **named):
+        seen.append(len(arguments[0]))
+        return plain(*arguments, **named)
+
+    block._plain_forward = watched
+    batch = a_batch(family)
+    errors(family, family.transformer, batch, RECIPE).sum().backward()
+    assert seen == [1] * 2 * 4  # forward and recomputation of four clips
+
+
+def test_sampling_is_not_touched_by_checkpointing(family) -> None:
+    """Base may be sampled before the network is wrapped, and aligned after."""
+    batch = a_batch(family)
+    network = family.transformer.eval()
+    with torch.no_grad():
+        before = errors(family, network, batch, RECIPE)
+        checkpointing.apply(family, "full")
+        wrapped = [vars(block)["forward"] for block in family.blocks(network)]
+        with checkpointing.lifted(family):
+            inside = [block.forward for block in family.blocks(network)]
+            assert torch.equal(errors(family, network, batch, RECIPE), before)
+    assert inside == [block._plain_forward for block in family.blocks(network)]
+    assert [vars(block)["forward"] for block in family.blocks(network)] == wrapped

@@ -72,12 +72,12 @@ def load(folders: dict[str, Path], name: str) -> VideoFamily:
 
 @contextlib.contextmanager
 def counted(blocks: list[nn.Module]) -> Iterator[list[int]]:
-    """How often each block computes: calls of the first layer in it."""
+    """For how many clips each block computes: what goes through the first layer in it."""
     counts = [0] * len(blocks)
 
     def count(index: int) -> Any:
-        def hook(*_: object) -> None:
-            counts[index] += 1
+        def hook(layer: nn.Module, inputs: object, output: Tensor) -> None:
+            counts[index] += len(output)
 
         return hook
 
@@ -91,7 +91,7 @@ def counted(blocks: list[nn.Module]) -> Iterator[list[int]]:
 
 
 def a_step(trainer: Trainer) -> tuple[Tensor, dict[str, Tensor], list[int]]:
-    """Loss, gradients, and how often each block computed."""
+    """Loss, gradients, and for how many clips each block computed."""
     (batch,) = trainer._micro_batches(0)
     with counted(list(trainer.family.blocks(trainer.family.transformer))) as counts:
         values = trainer._backward(batch, 1.0)
@@ -115,12 +115,12 @@ def test_sharing_changes_neither_loss_nor_gradient_and_computes_the_prefix_once(
     expected_loss, expected, all_counts = a_step(trainer)
     close(loss, expected_loss)
     close_gradients(gradient, expected, norm(expected))
-    parts = 2 if recipe.low_memory else 1
+    clips = 2 * len(PAIRS[: recipe.batch_size])
     passes = (0 if recipe.cache_reference else 1) + (2 if recipe.low_memory else 1)
     recomputed = 0 if recipe.checkpointing == "none" else 1
     blocks = len(counts)
-    assert all_counts == [passes * parts] * first + [(passes + recomputed) * parts] * (blocks - first)
-    assert counts == [parts] * first + all_counts[first:]
+    assert all_counts == [passes * clips] * first + [(passes + recomputed) * clips] * (blocks - first)
+    assert counts == [clips] * first + all_counts[first:]
     assert not trainer.prefix._outputs
 
 

@@ -57,6 +57,9 @@ def test_the_first_loss_of_every_preference_algorithm_is_ln_2(make_trainer) -> N
         {"tuning": "full", "reference": "frozen_copy"},
         {"tuning": "full", "reference": "ema"},
         {"cache_reference": True, "draws_per_pair": 2, "tuning": "full", "reference": "frozen_copy"},
+        {"checkpointing": "full"},
+        {"checkpointing": "full", "tuning": "full", "reference": "frozen_copy"},
+        {"checkpointing": "full", "cache_reference": True, "draws_per_pair": 2, "low_memory": True},
     ],
     ids=lambda c: "-".join(map(str, c.values())) or "adapter_off",
 )
