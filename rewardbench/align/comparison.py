@@ -88,7 +88,7 @@ def wilson_interval(rate: float, n: int) -> tuple[float, float]:
     z = _NORMAL_975
     middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return (middle - half if rate > 0 else 0.0), (middle + half if rate < 1 else 1.0)  # exact where rounding is not
 
 
 def _interval(draws: np.ndarray) -> tuple[float, float]:

@@ -49,6 +49,8 @@ def test_the_interval_of_wins_is_wilsons(n: int, share: float) -> None:
     wins = round(share * n)
     expected = binomtest(wins, n).proportion_ci(0.95, "wilson")
     assert wilson_interval(wins / n, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert wilson_interval(0.0, n)[0] == 0.0
+    assert wilson_interval(1.0, n)[1] == 1.0
 
 
 def test_two_wins_of_two_prove_little() -> None:
