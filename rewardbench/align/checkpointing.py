@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import MethodType
 from typing import Any
 
@@ -28,23 +28,25 @@ def _policy(context: Any, operation: Any, *arguments: Any, **named: Any) -> Chec
 
 
 def apply(family: VideoFamily, mode: str) -> None:
-    """Wrap every block of the family's network; ``none`` changes nothing. Wrapped once, a block stays wrapped.
+    """Wrap every block of the family's network as ``mode`` says, whatever it was wrapped in before; ``none`` unwraps.
 
     ``full`` sends one clip after the other through a block: the activations that its recomputation brings back are then
     those of one clip, however many there are in the batch. It does so without gradients too, so that a reference (a
     copy of a wrapped network is wrapped) rounds as the policy does. Nothing is kept or recomputed without gradients.
     """
-    if mode == "none":
-        return
     for block in family.blocks(family.transformer):
         if not hasattr(block, "_plain_forward"):
-            _wrap(block, mode)
+            if mode == "none":
+                continue
+            block._plain_forward = block.forward  # type: ignore[assignment]
+        block.forward = _wrapped(block, mode)
 
 
-def _wrap(block: nn.Module, mode: str) -> None:
+def _wrapped(block: nn.Module, mode: str) -> Any:
     """Bound methods, not closures: a deep copy of a wrapped block asks itself and not the block it was copied from."""
-    block._plain_forward = block.forward  # type: ignore[assignment]
-    block.forward = MethodType(_forward_by_clips if mode == "full" else _forward_keeping_attention, block)
+    if mode == "none":
+        return block._plain_forward
+    return MethodType(_forward_by_clips if mode == "full" else _forward_keeping_attention, block)
 
 
 @contextlib.contextmanager
@@ -63,7 +65,14 @@ def lifted(family: VideoFamily) -> Iterator[None]:
 
 def _forward_by_clips(block: Any, *arguments: Any, **named: Any) -> Any:
     clips = next(x for x in (*arguments, *named.values()) if isinstance(x, Tensor)).shape[0]
-    found = [_forward(block, *_of_clip(arguments, n, clips), **_of_clip(named, n, clips)) for n in range(clips)]
+    if clips == 1:
+        return _forward(block, *arguments, **named)
+    apart = [_by_clip(value, clips) for value in arguments]
+    named_apart = {name: _by_clip(value, clips) for name, value in named.items()}
+    found = [
+        _forward(block, *(value[n] for value in apart), **{name: value[n] for name, value in named_apart.items()})
+        for n in range(clips)
+    ]
     return _joined(found)
 
 
@@ -73,28 +82,30 @@ def _forward(block: Any, *arguments: Any, **named: Any) -> Any:
     return checkpoint(block._plain_forward, *arguments, use_reentrant=False, **named)
 
 
-def _of_clip(value: Any, n: int, clips: int) -> Any:
-    """What a block is told of the ``n``-th clip: tensors with as many entries as there are clips have one for each,
-    others (rotary angles, say) are everyone's."""
-    if clips == 1:
-        return value
-    if isinstance(value, Tensor):
-        return value[n : n + 1] if value.ndim and value.shape[0] == clips else value
+def _by_clip(value: Any, clips: int) -> list[Any]:
+    """What a block is told of each clip; see :meth:`VideoFamily.blocks` for what its arguments may be."""
+    if isinstance(value, Tensor) and value.ndim and value.shape[0] == clips:
+        return list(value.split(1))
     if isinstance(value, (tuple, list)):
-        return type(value)(_of_clip(x, n, clips) for x in value)
-    if isinstance(value, dict):
-        return {name: _of_clip(x, n, clips) for name, x in value.items()}
-    return value
+        parts = [_by_clip(x, clips) if not isinstance(x, Tensor) or x.ndim >= 3 else [x] * clips for x in value]
+        return [type(value)(x) for x in zip(*parts, strict=True)] if parts else [value] * clips
+    return [value] * clips
 
 
-def _joined(outputs: list[Any]) -> Any:
-    """One block's output for all clips: a tensor, or a tuple of them."""
+def _joined(outputs: Sequence[Any]) -> Any:
+    """One block's output for all clips.
+
+    Raises:
+        TypeError: a block answers something else than tensors, or a tuple of them and None.
+    """
     first = outputs[0]
-    if len(outputs) == 1 or first is None:
-        return first
+    if first is None:
+        return None
     if isinstance(first, Tensor):
-        return torch.cat(outputs)
-    return tuple(_joined(list(parts)) for parts in zip(*outputs, strict=True))
+        return torch.cat(list(outputs))
+    if isinstance(first, tuple):
+        return tuple(_joined(parts) for parts in zip(*outputs, strict=True))
+    raise TypeError(f"checkpointing full cannot join what a block answers for each clip: {type(first).__name__}")
 
 
 def _forward_keeping_attention(block: Any, *arguments: Any, **named: Any) -> Any:

@@ -38,7 +38,7 @@ def write_result(
     *,
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write and return it.
+    """Write and return it; every process has to ask, as judges are asked for looks that they have not seen.
 
     Args:
         run: the alignment that ended.

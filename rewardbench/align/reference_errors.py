@@ -25,7 +25,7 @@ Visit = tuple[str, int]
 
 OF_ERRORS = (
     *("seed", "losers", "share_noise", "share_time", "condition_dropout", "reduction", "error_space", "loss_mask"),
-    *("time_law", "time_low", "time_high", "time_mean", "time_std", "time_shift", "precision"),
+    *("time_law", "time_low", "time_high", "time_mean", "time_std", "time_shift", "precision", "checkpointing"),
 )
 """Settings that a reference's error depends on."""
 FORWARDS = 16

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rewardbench.align import alignment, looks
+from rewardbench.align import alignment, looks, run_clips
 from rewardbench.align.adapters import save_adapter
 from rewardbench.align.alignment import align
 from rewardbench.align.judging import Judge
@@ -49,6 +49,25 @@ def test_a_run_that_learns_nothing_changes_nothing(settings, judge, tiny_toy, tm
     else:
         result = align(given)
     assert set(differences(result)) == {0.0}
+
+
+def test_sampling_goes_through_blocks_that_are_not_wrapped(settings, judge, monkeypatch) -> None:
+    """Base is sampled before checkpointing wraps the network, aligned after it; and training goes on wrapped."""
+    runs, seen, plain = [], [], run_clips.sample_clips
+
+    def spied(family, *arguments, **named):
+        runs.append(family)
+        seen.append(forwards(family))
+        return plain(family, *arguments, **named)
+
+    def forwards(family):
+        return {vars(b).get("forward", b.forward).__func__.__name__ for b in family.blocks(family.transformer)}
+
+    monkeypatch.setattr(run_clips, "sample_clips", spied)
+    align(settings("run", "dpo", {"checkpointing": "full"}, evaluations=2))
+    assert len(seen) >= 4  # to learn from; base and policy in the midst; aligned
+    assert set.union(*seen) == {"forward"}
+    assert forwards(runs[-1]) == {"_forward_by_clips"}
 
 
 def test_base_is_looked_at_before_training_so_that_no_second_generator_is_loaded(settings, judge, monkeypatch) -> None:

@@ -25,8 +25,18 @@ from rewardbench.align.prompts import Prompt
 from rewardbench.align.recipe import Recipe
 from rewardbench.align.training import Trainer
 
-TINY = runpy.run_path(str(Path(__file__).parent / "families" / "tiny.py"))
-FAMILIES = ("toy", "cogvideox", "wan", "wan-i2v")
+TINY, TINY_LTX, TINY_HUNYUAN = (
+    runpy.run_path(str(Path(__file__).parent / "families" / f"{name}.py"))
+    for name in ("tiny", "tiny_ltx", "tiny_hunyuanvideo")
+)
+FAMILIES = ("toy", "cogvideox", "wan", "wan-i2v", "ltx-i2v", "hunyuanvideo", "hunyuanvideo-i2v")
+CLIPS = {
+    "wan": ClipShape(9, 32, 48, 16.0),
+    "wan-i2v": ClipShape(9, 32, 48, 16.0),
+    "ltx-i2v": ClipShape(9, 32, 32, 24.0),
+    "hunyuanvideo": ClipShape(9, 32, 48, 24.0),
+    "hunyuanvideo-i2v": ClipShape(9, 32, 48, 24.0),
+}
 CLOSE = 1e-6
 RECIPE = Recipe(algorithm="dpo", batch_size=2, lora_rank=4, lora_alpha=8, beta=20.0, draws_per_pair=2)
 
@@ -62,6 +72,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     TINY["tiny_cogvideox"](root / "cogvideox")
     TINY["tiny_wan"](root / "wan")
     TINY["tiny_wan"](root / "wan-i2v", "i2v")
+    TINY_LTX["save_tiny_ltx"](root / "ltx-i2v", image=True)
+    TINY_HUNYUAN["save_tiny_hunyuanvideo"](root / "hunyuanvideo", layers=2)
+    TINY_HUNYUAN["save_tiny_hunyuanvideo"](root / "hunyuanvideo-i2v", kind="token_replace", layers=2)
     return {path.name: path for path in root.iterdir()}
 
 
@@ -69,10 +82,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def family(request: pytest.FixtureRequest, folders, tiny_toy) -> VideoFamily:
     """Its network as loaded, no adapter yet."""
     name = request.param
-    clip = ClipShape(9, 32, 48, 16.0) if name.startswith("wan") else None
     place = tiny_toy if name == "toy" else folders[name]
     torch.manual_seed(11)
-    return load_family(f"{name.split('-', maxsplit=1)[0]}:{place}", clip=clip)
+    return load_family(f"{name.split('-', maxsplit=1)[0]}:{place}", clip=CLIPS.get(name))
 
 
 def learnt(family: VideoFamily, recipe: Recipe = RECIPE) -> VideoFamily:
@@ -205,7 +217,7 @@ def test_recomputed_blocks_give_the_gradient_of_kept_ones(family, mode) -> None:
 
 
 def test_full_checkpointing_computes_a_block_for_one_clip_at_a_time(folders) -> None:
-    family = load_family(f"wan:{folders['wan']}", clip=ClipShape(9, 32, 48, 16.0))
+    family = load_family(f"wan:{folders['wan']}", clip=CLIPS["wan"])
     learnt(family)
     checkpointing.apply(family, "full")
     block = family.blocks(family.transformer)[0]
@@ -219,6 +231,27 @@ def test_full_checkpointing_computes_a_block_for_one_clip_at_a_time(folders) -> 
     batch = a_batch(family)
     errors(family, family.transformer, batch, RECIPE).sum().backward()
     assert seen == [1] * 2 * 4  # forward and recomputation of four clips
+
+
+def test_as_many_clips_as_tokens_are_told_apart(family) -> None:
+    """Rotary angles of as many tokens as there are clips are not the clips'."""
+    seen = []
+    block = family.blocks(family.transformer)[0]
+    handle = block.register_forward_pre_hook(
+        lambda m, args, named: seen.append(next(x for x in (*args, *named.values()) if isinstance(x, Tensor)).shape[1]),
+        with_kwargs=True,
+    )
+    errors(family, family.transformer, a_batch(family), RECIPE)
+    handle.remove()
+    (tokens,) = seen
+    recipe = replace(RECIPE, algorithm="sft", batch_size=tokens)
+    pairs = [replace(PAIRS[0], pair_id=f"q{i}", win=f"win{i}", prompt=Prompt(f"p{i}", "", None)) for i in range(tokens)]
+    batch = make_batch(family, recipe, Cache(family), [(p, 0) for p in pairs], {}, "cpu")
+    assert len(batch.latents) == tokens
+    with torch.no_grad():
+        expected = errors(family, family.transformer, batch, recipe)
+        checkpointing.apply(family, "full")
+        close(errors(family, family.transformer, batch, recipe), expected)
 
 
 def test_sampling_is_not_touched_by_checkpointing(family) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from rewardbench.align import checkpointing
 from rewardbench.align.adapters import POLICY, adapter_parameters
 from rewardbench.align.objective import errors, make_batch, step_loss
 from rewardbench.align.training import Trainer, read_log, states
@@ -73,10 +74,24 @@ def test_under_bf16_too_policy_and_reference_begin_equal(make_trainer, changes) 
     assert float(values["margin"]) == 0.0
 
 
-@pytest.mark.parametrize("checkpointing", ["full", "selective"])
-def test_the_copy_of_a_checkpointed_network_does_not_move_with_it(make_trainer, checkpointing) -> None:
+def test_policy_and_copy_go_clip_by_clip_under_full_checkpointing(make_trainer) -> None:
+    trainer = make_trainer(tuning="full", reference="frozen_copy", checkpointing="full")
+    seen = {}
+    for name, network in (("policy", trainer.family.transformer), ("copy", trainer.reference._copy)):
+        counts = seen[name] = []
+        network.blocks[0].attn.register_forward_hook(lambda m, x, y, counts=counts: counts.append(len(y)))
+    trainer.train_step()
+    assert seen == {"policy": [1] * 16, "copy": [1] * 8}  # recomputed; not
+    checkpointing.apply(trainer.family, "none")
+    with torch.no_grad():
+        errors(trainer.family, trainer.family.transformer, next(trainer._micro_batches(0)), trainer.recipe)
+    assert seen["policy"][16:] == [8]
+
+
+@pytest.mark.parametrize("mode", ["full", "selective"])
+def test_the_copy_of_a_checkpointed_network_does_not_move_with_it(make_trainer, mode) -> None:
     """The second round copies a network whose blocks are wrapped already."""
-    first = make_trainer("one", tuning="full", reference="frozen_copy", checkpointing=checkpointing)
+    first = make_trainer("one", tuning="full", reference="frozen_copy", checkpointing=mode)
     first.train_step()
     second = Trainer(first.family, first.recipe, first.pairs, {}, first.cache, first.folder / "two")
     batch = next(second._micro_batches(0))

@@ -53,8 +53,9 @@ def find_command(words: list[str]) -> tuple[Any, list[str]]:
 
 def commands_in(text: str) -> list[str]:
     """Lines of code blocks that call the command, and inline code that does; a continued line is one line."""
-    text = re.sub(r"\\\n\s*", "", text)
+    text = re.sub(r" *\\\n *", " ", text)
     lines = [line.strip() for block in blocks(text, "sh") for line in block.splitlines()]
+    lines += [line[2:] for block in blocks(text, "console") for line in block.splitlines() if line.startswith("$ ")]
     lines += [line.strip() for line in text.splitlines() if line.startswith("    ")]
     lines += [" ".join(code.split()) for code in re.findall(r"(?<!`)`(rewardbench [^`]+)`(?!`)", text)]
     calls = [part.strip() for line in lines for part in re.split(r"&&|>|\|", line)]

@@ -133,7 +133,12 @@ class VideoFamily(ABC):
 
     @abstractmethod
     def blocks(self, transformer: nn.Module) -> Sequence[nn.Module]:
-        """Its transformer blocks in order: units of checkpointing, compilation and sharding."""
+        """Its transformer blocks in order: units of checkpointing, compilation and sharding.
+
+        ``checkpointing full`` sends clips through a block one by one. The first tensor that a block is called with has
+        the clips on its first axis; another tensor has them there if it has as many entries; one in a tuple (rotary
+        angles) only if it has three axes or more. A block answers a tensor, or a tuple of tensors and None.
+        """
 
     @abstractmethod
     def save_adapter(self, folder: Path) -> Path:
