@@ -139,6 +139,8 @@ class Alignment:
             self._prepare_to_learn(stage)
             self._is_trainable = True
         if not self._claimed:
+            if not learns:
+                self._refuse_what_has_not_learned(stage)
             self._claim()
             self._claimed = True
         if learns:
@@ -151,6 +153,11 @@ class Alignment:
             on_main(self.process, lambda: write_report(self.out))
         path = self.out / "result.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def _refuse_what_has_not_learned(self, stage: str | None) -> None:
+        """An empty folder has nothing to show, and is not made this run's by asking."""
+        if not self.out.is_dir() or not any(self.out.iterdir()):
+            raise InputError(f"{self.out} holds no run yet; run the stages before {stage}")
 
     def _prepare_to_learn(self, stage: str | None) -> None:
         """Make the network trainable, and refuse what could not be trained: before hours of sampling, not after."""
@@ -279,6 +286,14 @@ class Alignment:
         check = self.out / "prompts" / "evaluate.csv"
         return f" (another --out can learn from the same clips: --pairs {pairs} --evaluation-prompts {check})"
 
+    def _say_who_is_held_out_no_longer(self) -> None:
+        path = self.out / "result.json"
+        if path.exists():
+            before = json.loads(path.read_text(encoding="utf-8"))["held_out"]
+            gone = [name for name in before if name not in {judge.plugin for judge in self.settings.held_out}]
+            if gone:
+                self.progress.message(f"no longer held out, and left out of the result: {', '.join(gone)}")
+
     def _drop_broken_states(self, folder: Path) -> None:
         for state in drop_broken(states(folder)):
             self.progress.message(
@@ -296,6 +311,7 @@ class Alignment:
         if not (self.out / "weights").is_dir():
             raise InputError(f"{self.out} holds no weights yet; run the stages before evaluate")
         load_weights(self.family, self.recipe, self.out / "weights")
+        self._say_who_is_held_out_no_longer()
         base, aligned = self.looks.of_base(self.evaluation), self.looks.of_aligned(self.evaluation)
         return write_result(self, base, aligned)
 

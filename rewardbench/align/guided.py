@@ -54,7 +54,15 @@ class GuidedAlignment(Alignment):
         return super().run(stage)
 
     def _prepare_to_learn(self, stage: str | None) -> None:
-        """Nothing: the generator stays as it is."""
+        """The generator stays as it is; a latent reward that is named has to be there."""
+        if self.settings.latent_reward is not None:
+            self._hook()
+
+    def _refuse_what_has_not_learned(self, stage: str | None) -> None:
+        if self.settings.latent_reward is None or stage == "report":
+            super()._refuse_what_has_not_learned(stage)
+        else:  # sampling with it is all there is to do
+            self._hook()
 
     def _learn(self, stage: str | None) -> None:
         if (self.out / "weights" / HEAD).exists() or self.settings.latent_reward is not None:
@@ -145,6 +153,7 @@ class GuidedAlignment(Alignment):
 
     def evaluate(self) -> dict[str, Any]:
         hook, facts = self._hook()
+        self._say_who_is_held_out_no_longer()
         base = self.looks.of_untrained(self.evaluation)
         guided = self.looks.of_aligned(self.evaluation, hook, self._guided_by())
         return write_result(self, base, guided, extra={"guidance": facts})

@@ -44,9 +44,10 @@ def model_card(result: Mapping[str, Any], mix: Mapping[str, float], rows: Sequen
         "## What changed",
         _changes_table(rows),
         "Base against aligned on prompts that were not learned on, both from the same noise. Higher is better in every "
-        "row. Intervals are 95 %: of differences by bootstrap over prompts, of win rates Wilson's; a win rate counts "
-        "equal scores one half. Scores and differences are each rounded to four decimals (rows below 0.1 to four "
-        "significant digits), win rates to three. Clips and curves stand in `report.html`.",
+        "row (dimensions of motion say how much moves, not how well). Intervals are 95 %: of differences by bootstrap "
+        "over prompts, of win rates Wilson's; a win rate counts equal scores one half. Scores and differences are each "
+        "rounded to four decimals (rows below 0.1 to four significant digits), win rates to three. Clips and curves "
+        "stand in `report.html`.",
         "## How to load",
         *_how_to_load(result),
         "## How it was made",

@@ -208,6 +208,8 @@ def pairs_from_file(path: Path, label: str | None, generator: str) -> PairSet:
     Raises:
         InputError: several labels and none chosen, no clips, or no decided pair.
     """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist")
     benchmark = load_benchmark(path)
     labels = benchmark.labels
     if label is None and len(labels) != 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -257,9 +257,20 @@ def claim_folder(path: Path, state: dict[str, object], what: str) -> None:
             "they were made by this very command"
         ) from None
     new = json.loads(text)
-    different = sorted(k for k in found.keys() | new.keys() if found.get(k) != new.get(k))
+    different = [name for key in sorted(found.keys() | new.keys()) for name in _differences(key, found, new)]
     if different:
         raise InputError(
             f"{path.parent} holds {what} of another run (different: {', '.join(different)}); choose another --out, or "
             "give the settings they were made with"
         )
+
+
+def _differences(key: str, found: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """``key`` if it differs; of a table the entries that do, with what they were and are."""
+    old, now = found.get(key), new.get(key)
+    if old == now:
+        return []
+    if not (isinstance(old, dict) and isinstance(now, dict)):
+        return [key]
+    names = sorted(n for n in old.keys() | now.keys() if old.get(n) != now.get(n))
+    return [f"{key}.{n} {json.dumps(old.get(n))}, now {json.dumps(now.get(n))}" for n in names]

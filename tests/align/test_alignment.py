@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -296,7 +297,7 @@ def test_a_lora_can_be_started_from_and_be_the_reference(settings, judge) -> Non
 
 def test_the_folder_of_another_run_is_refused(settings, judge) -> None:
     align(settings(), stage="sample")
-    with pytest.raises(InputError, match=r"holds the files of another run \(different: recipe\)"):
+    with pytest.raises(InputError, match=r"holds the files of another run \(different: recipe\.beta 50\.0, now 7\.0\)"):
         align(settings(changes={"beta": 7.0}))
 
 
@@ -424,6 +425,7 @@ def test_prompts_that_are_not_utf_8_are_refused(settings, judge, tmp_path) -> No
 
 
 def test_a_run_without_its_weights_cannot_be_evaluated(settings, judge) -> None:
+    align(settings(), stage="sample")
     with pytest.raises(InputError, match="holds no weights yet"):
         align(settings(), stage="evaluate")
 
@@ -589,6 +591,32 @@ def test_a_folder_of_other_settings_is_refused(settings, judge, change, named) -
     align(settings(), stage="sample")
     with pytest.raises(InputError, match=f"different: {named}"):
         align(settings(**change), stage="sample")
+
+
+def test_asking_for_what_is_not_there_claims_no_folder(settings, judge) -> None:
+    given = settings("new")
+    for stage in ("evaluate", "report"):
+        with pytest.raises(InputError, match=f"new holds no run yet; run the stages before {stage}"):
+            align(given, stage=stage)
+    assert not given.out.exists()
+
+
+def test_a_pairs_file_that_does_not_exist_is_named(settings, judge, tmp_path, prompt_table) -> None:
+    given = settings("run", pairs=tmp_path / "nothere.csv", prompts=None, evaluation_prompts=prompt_table)
+    with pytest.raises(InputError, match=r"nothere\.csv does not exist$"):
+        align(given)
+
+
+def test_who_is_held_out_no_longer_is_said(settings, judge) -> None:
+    class Told(Silent):
+        said: ClassVar[list[str]] = []
+
+        def message(self, text: str) -> None:
+            self.said.append(text)
+
+    align(settings(held_out=(Judge("drawn-rules", {"flicker": 1.0}),)))
+    align(settings(held_out=()), Told(), stage="evaluate")
+    assert "no longer held out, and left out of the result: drawn-rules" in Told.said
 
 
 def test_a_prompt_table_that_changed_is_refused(settings, judge, prompt_table) -> None:

@@ -277,9 +277,19 @@ def test_clips_guided_by_another_head_are_not_taken_for_this_ones(first, head, t
         align(make(out, latent_reward=str(other)), stage="evaluate")
 
 
+def test_a_latent_reward_that_is_not_there_claims_no_folder(tmp_path, make) -> None:
+    given = make(tmp_path / "run", latent_reward="nobody")
+    for stage in (None, "sample", "evaluate"):
+        with pytest.raises(InputError, match="nobody"):
+            align(given, stage=stage)
+    assert not given.out.exists()
+
+
 def test_clips_guided_by_other_weights_are_not_taken_for_these(first, tmp_path, make) -> None:
     out = copied(first, tmp_path / "copy")
-    with pytest.raises(InputError, match=r"holds clips of another run \(different: guidance_weights\)"):
+    with pytest.raises(
+        InputError, match=r"clips of another run \(different: guidance_weights\.b null, now 1\.0\)"
+    ):
         align(make(out, {"a": 1.0, "b": 1.0}), stage="evaluate")
 
 
@@ -290,7 +300,7 @@ def test_clips_guided_by_other_weights_are_not_taken_for_these(first, tmp_path, 
 )
 def test_clips_guided_otherwise_are_not_taken_for_these(first, tmp_path, make, changes, name) -> None:
     out = copied(first, tmp_path / "copy")
-    with pytest.raises(InputError, match=rf"different: guidance_{name}, recipe\)"):
+    with pytest.raises(InputError, match=rf"different: guidance_{name}, recipe\.guidance_{name} \S+, now \S+\)"):
         align(make(out, changes=changes), stage="evaluate")
 
 
@@ -330,8 +340,10 @@ def test_a_registered_latent_reward_guides_and_is_known_by_its_name(tmp_path, ma
 
 
 def test_without_a_latent_reward_nothing_can_be_evaluated(tmp_path, make) -> None:
+    given = make(tmp_path / "run")
+    align(given, stage="sample")
     with pytest.raises(InputError, match="holds no latent reward yet; run the stages before evaluate"):
-        align(make(tmp_path / "run"), stage="evaluate")
+        align(given, stage="evaluate")
 
 
 def test_foreign_pairs_are_refused(first, tmp_path, make) -> None:
