@@ -322,8 +322,8 @@ def _label_columns(
         named = {c: c for c in VIDEOALIGN_LABELS if c in columns}
     if not named:
         raise InputError(
-            f"{source} has no label_<DIMENSION> column; name the label columns with --map LABEL=SCORE "
-            f"(columns: {', '.join(columns)})"
+            f"{source} has no label_<DIMENSION> column; call the label columns so, or let run name them with --map "
+            f"LABEL=SCORE (columns: {', '.join(columns)})"
         )
     return named
 

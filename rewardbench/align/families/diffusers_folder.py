@@ -310,8 +310,10 @@ def _plain(value: Any) -> Any:
 def _read_json(path: Path, complaint: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise InputError(f"{complaint}: {path.name}: {_line(error)}") from error
+    except ValueError as error:
+        raise InputError(f"{complaint}: {path.name} is not JSON ({_line(error)})") from error
     if not isinstance(value, dict):
         raise InputError(f"{complaint}: {path.name} is not an object")
     return value
