@@ -10,7 +10,7 @@
   alarm here is a true one; alarms are counted by the judge that fell.
 
 Every run has its own seed, 60 steps and three looks at 48 prompts. Resumable; results go to ``perf/results/alarm.json``
-after every run.
+after every run, beside those of kinds that were not asked for.
 """
 
 from __future__ import annotations
@@ -131,7 +131,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
-    each = []
+    old = json.loads(RESULTS.read_text(encoding="utf-8"))["each"] if RESULTS.exists() else []
+    each = [r for r in old if r["kind"] not in given.kinds]
     for seed in range(given.runs):
         for kind in given.kinds:
             each.append(run(kind, seed, given.work.resolve(), given.device))
