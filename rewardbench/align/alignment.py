@@ -287,12 +287,13 @@ class Alignment:
         return f" (another --out can learn from the same clips: --pairs {pairs} --evaluation-prompts {check})"
 
     def _say_who_is_held_out_no_longer(self) -> None:
-        path = self.out / "result.json"
-        if path.exists():
-            before = json.loads(path.read_text(encoding="utf-8"))["held_out"]
-            gone = [name for name in before if name not in {judge.plugin for judge in self.settings.held_out}]
-            if gone:
-                self.progress.message(f"no longer held out, and left out of the result: {', '.join(gone)}")
+        try:
+            before = json.loads((self.out / "result.json").read_text(encoding="utf-8"))["held_out"]
+        except (OSError, ValueError, KeyError):  # there is none, or none that can be read: it is written anew
+            return
+        gone = [name for name in before if name not in {judge.plugin for judge in self.settings.held_out}]
+        if gone:
+            self.progress.message(f"no longer held out, and left out of the result: {', '.join(gone)}")
 
     def _drop_broken_states(self, folder: Path) -> None:
         for state in drop_broken(states(folder)):
