@@ -287,9 +287,7 @@ def test_a_latent_reward_that_is_not_there_claims_no_folder(tmp_path, make) -> N
 
 def test_clips_guided_by_other_weights_are_not_taken_for_these(first, tmp_path, make) -> None:
     out = copied(first, tmp_path / "copy")
-    with pytest.raises(
-        InputError, match=r"clips of another run \(different: guidance_weights\.b null, now 1\.0\)"
-    ):
+    with pytest.raises(InputError, match=r"clips of another run \(different: guidance_weights\.b null, now 1\.0\)"):
         align(make(out, {"a": 1.0, "b": 1.0}), stage="evaluate")
 
 
