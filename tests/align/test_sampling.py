@@ -126,7 +126,7 @@ def test_a_clip_does_not_depend_on_its_batch_but_for_rounding(tmp_path, tiny_toy
     ("changes", "what"),
     [
         ({"seed": 1}, "seed"),
-        ({"settings": SamplingSettings(steps=3, batch_size=3)}, "sampling"),
+        ({"settings": SamplingSettings(steps=3, batch_size=3)}, r"sampling\.steps 2, now 3"),
         ({"identity": {"model": 1}}, "model"),
     ],
 )
