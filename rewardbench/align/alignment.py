@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ from rewardbench.align.looks import Looks
 from rewardbench.align.memory import available_to, check_fits, estimate
 from rewardbench.align.objective import check_gap_range, pair_weights, strength
 from rewardbench.align.pairs import PairSet, write_pairs
-from rewardbench.align.processes import on_all, on_main
+from rewardbench.align.processes import join, on_all, on_main
 from rewardbench.align.prompts import draw_clips
 from rewardbench.align.record import pair_facts, write_pair_facts, write_result
 from rewardbench.align.run_clips import RunClips
@@ -55,9 +54,6 @@ from rewardbench.align.weights import adopt, is_trained, load_weights, write_wei
 from rewardbench.errors import CheckFailed, InputError
 from rewardbench.scoring.progress import Progress, Silent
 
-PATIENCE = timedelta(days=2)
-"""How long processes wait for the one that scores, or for the slowest; ten minutes would be usual on GPUs."""
-
 
 class Alignment:
     """One run, stage by stage; :func:`align` is all of them.
@@ -71,14 +67,14 @@ class Alignment:
     """
 
     def __init__(self, settings: AlignSettings, progress: Progress | None = None) -> None:
-        from accelerate.state import AcceleratorState, PartialState
+        from accelerate.state import AcceleratorState
 
         self.is_toy = family_name(settings.model) == "toy"
         check_settings(settings, toy=self.is_toy)
         self.settings, self.progress = settings, progress or Silent()
         self.recipe = settings.recipe
         self.out = settings.out
-        self.process = PartialState(cpu=device_of(settings.device) == "cpu", timeout=PATIENCE)
+        self.process = join(on_cpu=device_of(settings.device) == "cpu")
         if self.process.num_processes == 1:  # a run before this one may have had another precision
             AcceleratorState._reset_state()
         self.facts = facts_of(settings.judge)

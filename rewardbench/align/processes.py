@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import importlib
 import sys
+import traceback
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rewardbench.errors import RewardbenchError
 
+if TYPE_CHECKING:
+    from accelerate.state import PartialState
+
 T = TypeVar("T")
+
+PATIENCE = timedelta(days=2)
+"""How long processes wait for the one that scores, or for the slowest; ten minutes would be usual on GPUs."""
+
+
+def join(*, on_cpu: bool) -> PartialState:
+    """Enter the group of the processes that were launched together, or be one alone."""
+    from accelerate.state import PartialState
+    from torch import distributed
+
+    if distributed.is_available():
+        # As defaults its functions take the group that is there when they are defined, and keep it until Python ends:
+        # nobody could leave (see leaving_at_the_end) if they were first imported later, by a model.
+        importlib.import_module("torch.distributed.nn.functional")
+    return PartialState(cpu=on_cpu, timeout=PATIENCE)
 
 
 def from_main(process: Any, value: T) -> T:
@@ -81,14 +103,39 @@ def _said(error: Exception | None) -> tuple[type[Exception], str] | None:
 
 @contextlib.contextmanager
 def leaving_at_the_end() -> Iterator[None]:
-    """Leave the group of processes, if one was entered, however the block ends: gloo aborts a process that ends as a
-    member of one."""
+    """Leave the group of processes, if one was entered, however the block ends.
+
+    gloo aborts a process that ends as a member of a group. One that has left can still be aborted, on a machine under
+    load, where its network or trainer holds the group: gloo's threads then live on while Python ends, and one of them
+    may have a tensor to give back. So what the block made is let go first, on an error too. (What PyTorch itself keeps
+    of FSDP2's groups stays; by the end of the collection their threads have long had nothing in hand.)
+    """
     try:
         yield
+    except BaseException as error:
+        if _in_a_group():
+            _let_go(error)
+        raise
     finally:
-        if "torch" in sys.modules:
+        if _in_a_group():
             from torch import distributed
 
-            if distributed.is_available() and distributed.is_initialized():
-                with contextlib.suppress(RuntimeError):  # what ended the block is what has to be said
-                    distributed.destroy_process_group()
+            gc.collect()  # accelerate's and PyTorch's wrappers refer to themselves
+            with contextlib.suppress(RuntimeError):  # what ended the block is what has to be said
+                distributed.destroy_process_group()
+
+
+def _in_a_group() -> bool:
+    if "torch" not in sys.modules:
+        return False
+    from torch import distributed
+
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def _let_go(error: BaseException) -> None:
+    """Forget what the functions that an error went through had at hand; where it came about is kept."""
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen = seen.__cause__ or seen.__context__

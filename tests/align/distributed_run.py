@@ -21,7 +21,7 @@ from rewardbench.align.families.toy import ToyFamily
 from rewardbench.align.latent_cache import LatentCache
 from rewardbench.align.objective import pair_weights
 from rewardbench.align.pairs import best_against_worst
-from rewardbench.align.processes import on_main
+from rewardbench.align.processes import leaving_at_the_end, on_main
 from rewardbench.align.prompts import Prompt
 from rewardbench.align.recipe import make_recipe
 from rewardbench.align.samples import read_samples, sample_clips
@@ -102,8 +102,11 @@ def main(toy: str, samples: str, rewards: str, out: str, changes: str, steps: st
             family.save_adapter(written) if lora else family.save_full(written)
 
     on_main(accelerator, write)
-    accelerator.end_training()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    with leaving_at_the_end():
+        main(*sys.argv[1:])
+    if os.environ.get("TESTED_ENGINE", "plain") == "plain":  # DTensor and DeepSpeed keep their groups to the end
+        left = [each.read_text() for each in Path("/proc/self/task").glob("*/comm")]
+        assert not any("gloo" in name for name in left), left  # under load they can abort a process that ends

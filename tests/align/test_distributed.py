@@ -8,14 +8,18 @@ import math
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
 
 from rewardbench.align import engines
 from rewardbench.align.adapters import POLICY, adapter_parameters, load_adapter
+from rewardbench.align.processes import leaving_at_the_end
 from rewardbench.align.recipe import make_recipe
 from rewardbench.align.samples import _turns
 from rewardbench.align.toy.network import ToyTransformer
@@ -232,23 +236,48 @@ def test_what_fails_in_one_process_ends_the_others_with_its_sentence(tmp_path) -
     assert [(tmp_path / str(rank)).read_text() for rank in (0, 1)] == [said] * 2
 
 
-def command(out: Path, model: Path, prompts: Path) -> list[object]:
-    words: list[object] = ["-m", "rewardbench", "align", "--plugin", "drawn-rules", "--dimension", "sharpness"]
+ENDS = """
+import os
+import sys
+from pathlib import Path
+from rewardbench.cli import main
+
+code = main()
+rank, threads = os.environ["RANK"], Path("/proc/self/task")
+names = sorted({(each / "comm").read_text().strip() for each in threads.iterdir()}) if threads.is_dir() else []
+Path(os.environ["TESTED_THREADS"] + rank).write_text("\\n".join(names))
+sys.exit(code)
+"""
+"""The command, and the threads that its process still has after it."""
+
+
+def command(script: Path, out: Path, model: Path, prompts: Path) -> list[object]:
+    script.write_text(ENDS)
+    words: list[object] = [script, "align", "--plugin", "drawn-rules", "--dimension", "sharpness"]
     words += ["--model", model, "--prompts", prompts, "--out", out, "--device", "cpu", "--algorithm", "dpo"]
     words += ["--held-out", "none", "--sampling-steps", 1, "--sampling-batch", 2, "--evaluations", 1]
     settings = {"steps": 2, "batch_size": 2, "samples_per_prompt": 2, "lora_rank": 2}
     return words + [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
 
 
+def threads_of_gloo(folder: Path) -> list[str]:
+    """What would outlive Python in a process of the command: on a machine under load that aborts it now and then."""
+    found = {path: path.read_text().split("\n") for path in folder.glob("threads?")}
+    assert found  # at least the process that ended first
+    return [name for names in found.values() for name in names if "gloo" in name]
+
+
 @pytest.mark.system
 def test_the_command_ends_quietly_in_every_process(tmp_path, monkeypatch, tiny_toy, prompt_table) -> None:
     monkeypatch.setenv("REWARDBENCH_CACHE", str(tmp_path / "cache"))
-    line = command(tmp_path / "run", tiny_toy, prompt_table)
+    monkeypatch.setenv("TESTED_THREADS", str(tmp_path / "threads"))
+    line = command(tmp_path / "command.py", tmp_path / "run", tiny_toy, prompt_table)
     for _ in range(2):  # anew, and where every file is there already
         done = launch(2, line)
         assert done.returncode == 0, done.stderr[-3000:]
         assert "terminate called" not in done.stderr
         assert "destroy_process_group" not in done.stderr  # torch's own reproach to those who leave without
+        assert not threads_of_gloo(tmp_path)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["provenance"]["processes"] == 2
 
 
@@ -258,13 +287,43 @@ def test_what_the_first_process_of_the_command_meets_ends_all_with_its_sentence(
 ) -> None:
     """The first one reads prompts and images for all."""
     monkeypatch.setenv("REWARDBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TESTED_THREADS", str(tmp_path / "threads"))
     next((tmp_path / "images").iterdir()).unlink()
-    done = launch(2, command(tmp_path / "run", tiny_toy, prompt_table))
+    done = launch(2, command(tmp_path / "command.py", tmp_path / "run", tiny_toy, prompt_table))
     lines = [line for line in done.stderr.splitlines() if line.startswith("rewardbench: error: ")]
     assert done.returncode != 0
     assert len(set(lines)) == 1  # the launcher may end the other before it has said it too
     assert "images/" in lines[0]
     assert "terminate called" not in done.stderr
+    assert not threads_of_gloo(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the names of threads are read from /proc")
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_of_the_group_of_processes_is_left_when_the_block_ends(fails) -> None:
+    def names() -> list[str]:
+        return [(each / "comm").read_text() for each in Path("/proc/self/task").iterdir()]
+
+    def work() -> None:
+        distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+        network = DistributedDataParallel(torch.nn.Linear(2, 1))
+        network.itself = [network]  # a wrapper that refers to itself goes only when it is looked for
+        network(torch.ones(3, 2)).sum().backward()
+        assert any("gloo" in name for name in names())
+        if fails:
+            raise InputError("the loss diverged")
+
+    def outer() -> None:
+        try:
+            work()
+        except InputError as error:
+            raise InputError("the run was stopped") from error
+
+    before = sum("gloo" in name for name in names())
+    with pytest.raises(InputError, match="stopped") if fails else nullcontext(), leaving_at_the_end():
+        outer()
+    assert not distributed.is_initialized()
+    assert sum("gloo" in name for name in names()) == before == 0
 
 
 @pytest.mark.parametrize(
