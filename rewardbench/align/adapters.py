@@ -16,6 +16,7 @@ from torch import nn
 from rewardbench.align.engines import fill, prepare_copy, settle, whole
 from rewardbench.align.families.base import VideoFamily
 from rewardbench.align.lora_header import prediction_of, rank_and_alpha, settle_header
+from rewardbench.align.precision import PRECISIONS
 from rewardbench.align.recipe import Recipe
 from rewardbench.errors import InputError
 
@@ -222,6 +223,23 @@ def activate(network: nn.Module, name: str) -> None:
     for key, parameter in network.named_parameters():
         if ".lora_" in key:
             parameter.requires_grad_(f".{POLICY}." in key)
+
+
+def cast_once(network: nn.Module, precision: str) -> None:
+    """Leave it to autocast to cast what LoRA reads.
+
+    peft casts it to the float32 of LoRA's A first, and autocast casts that back: the same numbers, in another copy for
+    each of an attention's projections, kept for the backward pass.
+
+    Args:
+        network: with LoRA attached, or none.
+        precision: that it is computed in from now on, see :func:`rewardbench.align.precision.autocast`.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in network.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.cast_input_dtype_enabled = precision not in PRECISIONS
 
 
 class Reference:

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from rewardbench.align import checkpointing
-from rewardbench.align.adapters import POLICY, Reference, activate, attach
+from rewardbench.align.adapters import POLICY, Reference, activate, attach, cast_once
 from rewardbench.align.families.base import Condition, VideoFamily
 from rewardbench.align.noise import Time
 from rewardbench.align.objective import Batch, errors, step_loss
@@ -140,6 +140,7 @@ class Rehearsal:
             else:
                 attach(self.family, recipe)
             checkpointing.apply(self.family, recipe.checkpointing)
+            cast_once(network, recipe.precision)
             self._reference = Reference(self.family, recipe) if recipe.compares else None
         copied = getattr(self._reference, "_copy", None)
         self.is_copied = copied is not None

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from rewardbench.align import checkpointing, engines
-from rewardbench.align.adapters import Reference
+from rewardbench.align.adapters import Reference, cast_once
 from rewardbench.align.disk import writing
 from rewardbench.align.families.base import VideoFamily
 from rewardbench.align.latent_cache import LatentCache
@@ -74,6 +74,7 @@ class Trainer:
         engines.check_engine(self.engine, recipe)
         self._share = recipe.share_of(self.accelerator.num_processes)
         checkpointing.apply(family, recipe.checkpointing)
+        cast_once(family.transformer, recipe.precision)
         self.reference = Reference(family, recipe) if recipe.compares else None
         family.transformer.train()
         learning = [p for p in family.transformer.parameters() if p.requires_grad]

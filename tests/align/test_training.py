@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rewardbench.align import checkpointing
-from rewardbench.align.adapters import POLICY, adapter_parameters
+from rewardbench.align.adapters import POLICY, adapter_parameters, cast_once
 from rewardbench.align.objective import errors, make_batch, step_loss
 from rewardbench.align.training import Trainer, read_log, states
 from rewardbench.errors import CheckFailed
@@ -72,6 +72,22 @@ def test_under_bf16_too_policy_and_reference_begin_equal(make_trainer, changes) 
     values = trainer.train_step()
     assert float(values["loss"]) == pytest.approx(LN2, abs=1e-6)
     assert float(values["margin"]) == 0.0
+
+
+def test_autocast_alone_casts_what_lora_reads_and_no_number_changes(make_trainer) -> None:
+    """As peft does it, an attention's output goes from bfloat16 to float32 and back before it reaches LoRA."""
+    found, seen = {}, {}
+    for name, precision in (("ours", "bf16"), ("peft's", "no")):
+        trainer = make_trainer(name, precision="bf16")
+        cast_once(trainer.family.transformer, precision)
+        read = seen[name] = set()
+        for key, module in trainer.family.transformer.named_modules():
+            if key.endswith(f"out.lora_A.{POLICY}"):
+                module.register_forward_pre_hook(lambda m, x, read=read: read.add(x[0].dtype))
+        found[name] = [float(trainer.train_step()["gradient_norm"]) for _ in range(3)], learnt(trainer)
+    assert seen == {"ours": {torch.bfloat16}, "peft's": {torch.float32}}
+    assert found["ours"][0] == found["peft's"][0]
+    assert_equal(found["ours"][1], found["peft's"][1])
 
 
 def test_policy_and_copy_go_clip_by_clip_under_full_checkpointing(make_trainer) -> None:
