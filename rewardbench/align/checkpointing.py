@@ -1,4 +1,4 @@
-"""Checkpointing of activations: whole blocks, clip by clip, or blocks whose attention outputs are kept."""
+"""Checkpointing of activations: whole blocks, clip by clip and part by part, or blocks whose attention is kept."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from types import MethodType
 from typing import Any
 
 import torch
+from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
@@ -27,40 +28,51 @@ def _policy(context: Any, operation: Any, *arguments: Any, **named: Any) -> Chec
     return CheckpointPolicy.MUST_SAVE if operation in KEPT else CheckpointPolicy.PREFER_RECOMPUTE
 
 
+PARTS, TOKENS = 8, 256
+"""Into how many parts ``full`` cuts the tokens that go through a feed-forward at most, and how many tokens are not cut:
+products of fewer rows would take longer."""
+
+
 def apply(family: VideoFamily, mode: str) -> None:
     """Wrap every block of the family's network as ``mode`` says, whatever it was wrapped in before; ``none`` unwraps.
 
     ``full`` sends one clip after the other through a block: the activations that its recomputation brings back are then
-    those of one clip, however many there are in the batch. It does so without gradients too, so that a reference (a
-    copy of a wrapped network is wrapped) rounds as the policy does. Nothing is kept or recomputed without gradients.
+    those of one clip, however many there are in the batch. Within a block it sends tokens through diffusers'
+    feed-forwards in parts, as each token goes by itself: gradients that are several times as wide as a token then are
+    there for one part only. It does so without gradients too, so that a reference (a copy of a wrapped network is
+    wrapped) rounds as the policy does. Nothing is kept or recomputed without gradients.
     """
+    ways = {"full": _forward_by_clips, "selective": _forward_keeping_attention}
     for block in family.blocks(family.transformer):
-        if not hasattr(block, "_plain_forward"):
-            if mode == "none":
-                continue
-            block._plain_forward = block.forward  # type: ignore[assignment]
-        block.forward = _wrapped(block, mode)
+        _wrap(block, ways.get(mode))
+        for module in block.modules():
+            if isinstance(module, FeedForward):
+                _wrap(module, _forward_by_tokens if mode == "full" else None)
 
 
-def _wrapped(block: nn.Module, mode: str) -> Any:
-    """Bound methods, not closures: a deep copy of a wrapped block asks itself and not the block it was copied from."""
-    if mode == "none":
-        return block._plain_forward
-    return MethodType(_forward_by_clips if mode == "full" else _forward_keeping_attention, block)
+def _wrap(module: nn.Module, way: Any) -> None:
+    """Bound methods, not closures: a deep copy of a wrapped module asks itself and not the one it was copied from."""
+    if way is None:
+        if hasattr(module, "_plain_forward"):
+            module.forward = module._plain_forward  # type: ignore[assignment]
+        return
+    if not hasattr(module, "_plain_forward"):
+        module._plain_forward = module.forward  # type: ignore[assignment]
+    module.forward = MethodType(way, module)
 
 
 @contextlib.contextmanager
 def lifted(family: VideoFamily) -> Iterator[None]:
     """The network as if it had never been wrapped: to sample, before training as after it, in the same arithmetic."""
-    wrapped = [block for block in family.blocks(family.transformer) if hasattr(block, "_plain_forward")]
-    own = [vars(block)["forward"] for block in wrapped]
-    for block in wrapped:
-        block.forward = block._plain_forward  # type: ignore[assignment]
+    wrapped = [module for module in family.transformer.modules() if hasattr(module, "_plain_forward")]
+    own = [vars(module)["forward"] for module in wrapped]
+    for module in wrapped:
+        module.forward = module._plain_forward
     try:
         yield
     finally:
-        for block, forward in zip(wrapped, own, strict=True):
-            block.forward = forward
+        for module, forward in zip(wrapped, own, strict=True):
+            module.forward = forward
 
 
 def _forward_by_clips(block: Any, *arguments: Any, **named: Any) -> Any:
@@ -74,6 +86,13 @@ def _forward_by_clips(block: Any, *arguments: Any, **named: Any) -> Any:
         for n in range(clips)
     ]
     return _joined(found)
+
+
+def _forward_by_tokens(feed_forward: Any, tokens: Tensor) -> Tensor:
+    parts = min(PARTS, tokens.shape[-2] // TOKENS)
+    if parts < 2:
+        return feed_forward._plain_forward(tokens)  # type: ignore[no-any-return]
+    return torch.cat([feed_forward._plain_forward(part) for part in tokens.chunk(parts, dim=-2)], dim=-2)
 
 
 def _forward(block: Any, *arguments: Any, **named: Any) -> Any:

@@ -132,7 +132,7 @@ class Rehearsal:
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         self.family = copy.copy(family)
         self.family.transformer = network = without_data(family.transformer)
-        _unwrap(network, self.family.blocks(network))
+        _unwrap(network)
         # adapters and copies are made on the meta device: peft moves and casts what it makes, which fake tensors refuse
         with torch.device("meta"):
             if getattr(network, "peft_config", None):
@@ -299,9 +299,9 @@ def place_without_data(network: nn.Module, device: torch.device) -> None:
                 table[name] = placed[id(tensor)]
 
 
-def _unwrap(network: nn.Module, blocks: Iterable[nn.Module]) -> None:
+def _unwrap(network: nn.Module) -> None:
     """Undo what a trainer put over ``forward``: its closures hold the network that the copy was made from."""
-    for module in (network, *blocks):
+    for module in network.modules():
         for name in ("forward", "_plain_forward", "_original_forward"):
             vars(module).pop(name, None)
 

@@ -1,4 +1,4 @@
-"""The shortcuts that make a step fast are exact: each against the long way, for the toy and real families, in float32.
+"""The shortcuts that make a step fast are exact: each against the long way, for the toy and real families.
 
 A LoRA with random weights stands for one that has learnt, so that policy and reference differ.
 """
@@ -10,9 +10,11 @@ import runpy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers.models.attention import FeedForward
 from torch import Tensor
 
 from rewardbench.align import checkpointing
@@ -88,8 +90,9 @@ def family(request: pytest.FixtureRequest, folders, tiny_toy) -> VideoFamily:
 
 
 def learnt(family: VideoFamily, recipe: Recipe = RECIPE) -> VideoFamily:
-    """With a LoRA that says something."""
+    """With a LoRA that says something, in float64: in float32 a processor's order of summing shows at 1e-6."""
     attach(family, recipe)
+    family.transformer.double()
     with torch.no_grad():
         for parameter in adapter_parameters(family.transformer, POLICY).values():
             parameter.copy_(0.2 * torch.randn_like(parameter))
@@ -157,7 +160,7 @@ def test_winner_and_loser_in_one_forward_equal_two(family) -> None:
 
 
 def test_the_reference_with_adapters_off_equals_a_copy_made_before_there_were_any(family) -> None:
-    before = copy.deepcopy(family.transformer)
+    before = copy.deepcopy(family.transformer).double()
     learnt(family)
     batch = a_batch(family)
     with torch.no_grad():
@@ -233,6 +236,45 @@ def test_full_checkpointing_computes_a_block_for_one_clip_at_a_time(folders) -> 
     assert seen == [1] * 2 * 4  # forward and recomputation of four clips
 
 
+def test_full_checkpointing_sends_tokens_through_a_feed_forward_in_parts(folders, monkeypatch) -> None:
+    monkeypatch.setattr(checkpointing, "TOKENS", 2)
+    family = load_family(f"wan:{folders['wan']}", clip=CLIPS["wan"])
+    learnt(family)
+    block = family.blocks(family.transformer)[0]
+    seen = []
+    block.ffn.net[0].register_forward_pre_hook(lambda m, x: seen.append(x[0].shape[1]))
+    for mode in ("none", "full", "selective"):
+        checkpointing.apply(family, mode)
+        with torch.no_grad():
+            errors(family, family.transformer, a_batch(family), RECIPE)
+    tokens = seen[0]
+    assert tokens > 16
+    assert max(seen[1:-1]) == -(-tokens // 8)
+    assert sum(seen[1:-1]) == 4 * tokens  # clip by clip
+    assert seen[-1] == tokens
+
+
+@pytest.mark.parametrize(("tokens", "parts"), [(511, 1), (512, 2), (1000, 3), (2047, 7), (2048, 8), (9000, 8)])
+def test_a_feed_forward_in_parts_is_the_whole_one(tokens, parts) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layer = FeedForward(8, activation_fn="gelu-approximate").double()
+        given, weight = torch.randn(2, 2, tokens, 8, dtype=torch.float64)
+    seen, found = [], []
+    layer.net[0].register_forward_pre_hook(lambda m, x: seen.append(x[0].shape[1]))
+    in_parts = SimpleNamespace(_plain_forward=layer)
+    for forward in (layer, lambda x: checkpointing._forward_by_tokens(in_parts, x)):
+        leaf = given.clone().requires_grad_()
+        out = forward(leaf)
+        (out * weight).sum().backward()
+        found.append([out.detach(), leaf.grad, *(p.grad.clone() for p in layer.parameters())])
+        layer.zero_grad()
+    assert len(seen) == 1 + parts
+    assert sum(seen[1:]) == tokens
+    for whole, cut in zip(*found, strict=True):
+        torch.testing.assert_close(cut, whole, rtol=1e-10, atol=1e-10)
+
+
 def test_as_many_clips_as_tokens_are_told_apart(family) -> None:
     """Rotary angles of as many tokens as there are clips are not the clips'."""
     seen = []
@@ -261,9 +303,11 @@ def test_sampling_is_not_touched_by_checkpointing(family) -> None:
     with torch.no_grad():
         before = errors(family, network, batch, RECIPE)
         checkpointing.apply(family, "full")
-        wrapped = [vars(block)["forward"] for block in family.blocks(network)]
+        modules = [m for m in network.modules() if hasattr(m, "_plain_forward")]
+        wrapped = [vars(module)["forward"] for module in modules]
+        assert set(family.blocks(network)) <= set(modules)
         with checkpointing.lifted(family):
-            inside = [block.forward for block in family.blocks(network)]
+            inside = [module.forward for module in modules]
             assert torch.equal(errors(family, network, batch, RECIPE), before)
-    assert inside == [block._plain_forward for block in family.blocks(network)]
-    assert [vars(block)["forward"] for block in family.blocks(network)] == wrapped
+    assert inside == [module._plain_forward for module in modules]
+    assert [vars(module)["forward"] for module in modules] == wrapped
