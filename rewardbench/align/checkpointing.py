@@ -29,8 +29,8 @@ def _policy(context: Any, operation: Any, *arguments: Any, **named: Any) -> Chec
 
 
 PARTS, TOKENS = 8, 256
-"""Into how many parts ``full`` cuts the tokens that go through a feed-forward at most, and how many tokens are not cut:
-products of fewer rows would take longer."""
+"""Into how many parts ``full`` cuts the tokens that go through a feed-forward at most, and how many tokens a part is to
+have at least: products of fewer rows would take longer."""
 
 
 def apply(family: VideoFamily, mode: str) -> None:
@@ -46,7 +46,7 @@ def apply(family: VideoFamily, mode: str) -> None:
     for block in family.blocks(family.transformer):
         _wrap(block, ways.get(mode))
         for module in block.modules():
-            if isinstance(module, FeedForward):
+            if type(module) is FeedForward:  # a class made of it may not leave each token to itself
                 _wrap(module, _forward_by_tokens if mode == "full" else None)
 
 
@@ -88,11 +88,10 @@ def _forward_by_clips(block: Any, *arguments: Any, **named: Any) -> Any:
     return _joined(found)
 
 
-def _forward_by_tokens(feed_forward: Any, tokens: Tensor) -> Tensor:
-    parts = min(PARTS, tokens.shape[-2] // TOKENS)
-    if parts < 2:
-        return feed_forward._plain_forward(tokens)  # type: ignore[no-any-return]
-    return torch.cat([feed_forward._plain_forward(part) for part in tokens.chunk(parts, dim=-2)], dim=-2)
+def _forward_by_tokens(feed_forward: Any, hidden_states: Tensor, *arguments: Any, **named: Any) -> Any:
+    parts = hidden_states.chunk(max(1, min(PARTS, hidden_states.shape[-2] // TOKENS)), dim=-2)
+    found = [feed_forward._plain_forward(part, *arguments, **named) for part in parts]
+    return torch.cat(found, dim=-2) if len(found) > 1 else found[0]
 
 
 def _forward(block: Any, *arguments: Any, **named: Any) -> Any:

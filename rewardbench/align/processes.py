@@ -107,8 +107,9 @@ def leaving_at_the_end() -> Iterator[None]:
 
     gloo aborts a process that ends as a member of a group. One that has left can still be aborted, on a machine under
     load, where its network or trainer holds the group: gloo's threads then live on while Python ends, and one of them
-    may have a tensor to give back. So what the block made is let go first, on an error too. (What PyTorch itself keeps
-    of FSDP2's groups stays; by the end of the collection their threads have long had nothing in hand.)
+    may have a tensor to give back. So what the functions called in the block have made is let go first, on an error
+    too. (What PyTorch itself keeps of FSDP2's groups stays; by the end of the collection their threads have long had
+    nothing in hand.)
     """
     try:
         yield
@@ -134,8 +135,13 @@ def _in_a_group() -> bool:
 
 
 def _let_go(error: BaseException) -> None:
-    """Forget what the functions that an error went through had at hand; where it came about is kept."""
-    seen: BaseException | None = error
-    while seen is not None:
-        traceback.clear_frames(seen.__traceback__)
-        seen = seen.__cause__ or seen.__context__
+    """Forget what functions had at hand that an error, or one behind it, went through; where it came about is kept."""
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        traceback.clear_frames(one.__traceback__)
+        waiting += [one.__cause__, one.__context__]

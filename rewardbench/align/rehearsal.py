@@ -300,7 +300,7 @@ def place_without_data(network: nn.Module, device: torch.device) -> None:
 
 
 def _unwrap(network: nn.Module) -> None:
-    """Undo what a trainer put over ``forward``: its closures hold the network that the copy was made from."""
+    """Undo what a trainer and accelerate put over ``forward``: the latter's hold the network that was copied."""
     for module in network.modules():
         for name in ("forward", "_plain_forward", "_original_forward"):
             vars(module).pop(name, None)

@@ -176,6 +176,7 @@ def test_the_reference_with_adapters_off_equals_a_copy_made_before_there_were_an
 def test_cached_reference_errors_equal_live_ones(family, tmp_path) -> None:
     recipe = replace(RECIPE, cache_reference=True)
     attach(family, recipe)
+    family.transformer.double()
     cached = Trainer(family, recipe, PAIRS, {}, Cache(family), tmp_path)
     cached.cache_reference(4)  # twice through the four pairs, in other batches than they were computed in
     with torch.no_grad():
@@ -204,8 +205,10 @@ def test_sides_that_go_through_apart_give_the_gradient_of_the_whole(family, tmp_
 
 
 @pytest.mark.parametrize("mode", ["full", "selective"])
-def test_recomputed_blocks_give_the_gradient_of_kept_ones(family, mode) -> None:
-    """Kept as a whole they are recomputed number for number; ``full`` sends one clip after the other through them."""
+def test_recomputed_blocks_give_the_gradient_of_kept_ones(family, mode, monkeypatch) -> None:
+    """Kept as a whole they are recomputed number for number; ``full`` sends one clip after the other through them, and
+    tokens through their feed-forwards in parts."""
+    monkeypatch.setattr(checkpointing, "TOKENS", 2)
     learnt(family)
     batch, reference = a_batch(family), torch.zeros(4)
     size = sum(map(norm, gradients_of_sides(family, batch, reference)))
@@ -252,6 +255,20 @@ def test_full_checkpointing_sends_tokens_through_a_feed_forward_in_parts(folders
     assert max(seen[1:-1]) == -(-tokens // 8)
     assert sum(seen[1:-1]) == 4 * tokens  # clip by clip
     assert seen[-1] == tokens
+
+
+def test_a_copys_feed_forwards_are_its_own(folders, monkeypatch) -> None:
+    monkeypatch.setattr(checkpointing, "TOKENS", 2)
+    family = load_family(f"wan:{folders['wan']}", clip=CLIPS["wan"])
+    learnt(family)
+    checkpointing.apply(family, "full")
+    copied, batch = copy.deepcopy(family.transformer), a_batch(family)
+    with torch.no_grad():
+        before = errors(family, copied, batch, RECIPE)
+        for block in family.blocks(family.transformer):
+            block.ffn.net[2].weight.zero_()
+        assert torch.equal(errors(family, copied, batch, RECIPE), before)
+        assert not torch.equal(errors(family, family.transformer, batch, RECIPE), before)
 
 
 @pytest.mark.parametrize(("tokens", "parts"), [(511, 1), (512, 2), (1000, 3), (2047, 7), (2048, 8), (9000, 8)])

@@ -18,6 +18,7 @@ from rewardbench.align.families.base import ClipShape, Condition, VideoFamily
 from rewardbench.align.pairs import PreferencePair
 from rewardbench.align.prompts import Prompt
 from rewardbench.align.recipe import Recipe, check_recipe
+from rewardbench.align.rehearsal import Rehearsal
 from rewardbench.align.toy.checkpoint import Toy
 from rewardbench.align.toy.codec import BLOCK, BlockCodec
 from rewardbench.align.toy.network import ToyTransformer
@@ -186,7 +187,7 @@ CASES = [
 @pytest.mark.parametrize(("name", "changes"), CASES, ids=str)
 def test_the_estimate_is_within_15_percent_of_the_allocators_peak(folders, tmp_path, name, changes) -> None:
     family, recipe = load(folders, name), a_recipe(**changes)
-    if recipe.precision == "bf16" and scratch_of_bf16():
+    if recipe.precision == "bf16" and scratch_of_bf16() > 0:
         pytest.skip("this processor's products of bfloat16 matrices take memory of their own, which no estimate knows")
     condition = encoded(family)
     said = memory.estimate(family, recipe, condition=condition)
@@ -203,6 +204,13 @@ def test_the_estimate_is_within_15_percent_of_the_allocators_peak(folders, tmp_p
 @pytest.fixture
 def toy(folders) -> VideoFamily:
     return load(folders, "toy")
+
+
+@pytest.mark.parametrize(("precision", "by_peft"), [("bf16", False), ("no", True)])
+def test_who_casts_what_lora_reads_is_as_in_training(toy, precision, by_peft) -> None:
+    played = Rehearsal(toy, a_recipe(precision=precision), encoded(toy), torch.device("cpu"))
+    adapted = [m for m in played.family.transformer.modules() if hasattr(m, "cast_input_dtype_enabled")]
+    assert {m.cast_input_dtype_enabled for m in adapted} == {by_peft}
 
 
 def test_parts_add_up_and_are_said_in_words(toy) -> None:

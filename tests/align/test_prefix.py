@@ -189,18 +189,19 @@ def test_lora_stands_in_late_blocks_alone_and_loads_into_the_plain_pipeline(fold
     everywhere = load(folders, name)
     attach(everywhere, RECIPE)
     recipe = replace(RECIPE, lora_from=first)
-    learnt(family, recipe)
-    network = family.transformer
+    network = learnt(family, recipe).transformer.float()
     names = {id(module): n for n, module in network.named_modules()}
     late = tuple(f"{names[id(block)]}." for block in family.blocks(network)[first:])
     wanted = {n for n in adapted(everywhere.transformer) if n.startswith(late)}
     assert adapted(network) == wanted
     assert wanted
     assert len({n.startswith(late[0]) for n in wanted}) == min(len(late), 2)
+    family.save_adapter(tmp_path)
     batch = a_batch(family)
+    for each in (network, before):
+        each.double()
     with torch.no_grad():
         expected = errors(family, network, batch, RECIPE)
-    family.save_adapter(tmp_path)
     if name == "toy":
         plain = load(folders, name)
         load_adapter(plain, tmp_path, POLICY)
@@ -213,12 +214,12 @@ def test_lora_stands_in_late_blocks_alone_and_loads_into_the_plain_pipeline(fold
         pipeline.load_lora_weights(tmp_path)
         found = pipeline.transformer
     with torch.no_grad():
-        close(errors(family, found, batch, RECIPE), expected)
+        close(errors(family, found.double(), batch, RECIPE), expected)
         assert float((errors(family, before, batch, RECIPE) - expected).abs().max()) > 1e-4
     again = load(folders, name)
     attach(again, recipe, tmp_path)  # and is a start for the same recipe
     for key, value in adapter_parameters(again.transformer, POLICY).items():
-        assert torch.equal(value, adapter_parameters(network, POLICY)[key])
+        assert torch.equal(value.double(), adapter_parameters(network, POLICY)[key])
 
 
 @pytest.mark.parametrize("first", [2, 7])

@@ -137,7 +137,8 @@ class VideoFamily(ABC):
 
         ``checkpointing full`` sends clips through a block one by one. The first tensor that a block is called with has
         the clips on its first axis; another tensor has them there if it has as many entries; one in a tuple (rotary
-        angles) only if it has three axes or more. A block answers a tensor, or a tuple of tensors and None.
+        angles) only if it has three axes or more. A block answers a tensor, or a tuple of tensors and None. Of
+        diffusers' ``FeedForward`` in a block it asks for tokens (second axis from the end) in parts.
         """
 
     @abstractmethod
